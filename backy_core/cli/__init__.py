@@ -1,0 +1,1 @@
+"""The command line: words in, words out. The only room of the core that prints, one module per command."""

@@ -1,0 +1,70 @@
+"""`backy init`: makes a repository."""
+
+from __future__ import annotations
+
+import click
+
+from backy_core.cli.command import command
+from backy_core.cli.documents import facts_document
+from backy_core.cli.invocation import Invocation
+from backy_core.cli.units import human_size, parse_size
+
+__all__ = ["command_line"]
+
+EXAMPLES = """
+backy init
+backy init --store file:///mnt/backup/store
+backy -R offsite init --store file:///mnt/offsite --hash sha512 --compression zstd:6
+"""
+
+
+@command("init", examples=EXAMPLES, exits=(7, 8, 9, 10, 11, 12))
+@click.option("--store", metavar="URL", help="Where objects go. Default: a directory below the data directory.")
+@click.option("--metadata", metavar="URL", help="The database of versions. Default: SQLite below the data directory.")
+@click.option("--hash", "hash_name", metavar="NAME", help="The hash function, fixed for good. Default: blake3.")
+@click.option("--block-size", metavar="SIZE", help="Size of a block, fixed for good. Default: 4MiB.")
+@click.option("--compression", metavar="METHOD", help="`zstd:LEVEL` or `none`. Default: zstd:1.")
+def command_line(
+    invocation: Invocation,
+    store: str | None,
+    metadata: str | None,
+    hash_name: str | None,
+    block_size: str | None,
+    compression: str | None,
+) -> None:
+    """Make a repository: a store, a metadata store, and the settings that name them.
+
+    Without options it lies below your data directory and needs no configuration. The settings are written to a
+    TOML file, which may be edited; what is fixed for good is kept in the store and in the database.
+    """
+    size = parse_size(block_size) if block_size is not None else None
+    from backy_core.repository import Repository
+
+    with Repository.create(
+        invocation.repository,
+        store=store,
+        metadata=metadata,
+        hash_name=hash_name,
+        block_size=size,
+        compression=compression,
+    ) as repository:
+        settings, facts = repository.settings, repository.facts
+        invocation.answer(
+            {
+                "repository": {
+                    "name": settings.name,
+                    "settings": str(settings.path),
+                    "store": settings.store,
+                    "metadata": settings.metadata,
+                    "compression": settings.compression,
+                    **facts_document(facts),
+                }
+            },
+            [
+                f"repository {settings.name} is ready: {facts.hash_name}, blocks of {human_size(facts.block_size)}",
+                f"  data      {settings.store}",
+                f"  metadata  {settings.metadata}",
+                f"  settings  {settings.path}",
+                "next: `backy backup SOURCE VOLUME` makes the first version of a volume",
+            ],
+        )

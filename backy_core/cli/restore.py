@@ -1,0 +1,89 @@
+"""`backy restore`: writes a version to a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from backy_core.cli.command import command
+from backy_core.cli.documents import damage_document, extents_document, version_document
+from backy_core.cli.invocation import Invocation
+from backy_core.cli.progress import showing_progress
+from backy_core.cli.units import human_duration, human_extent, human_size, short_uid
+from backy_core.errors import EXIT_OK, EXIT_RESTORED_WITH_DAMAGE
+from backy_core.reports import RestoreReport
+
+__all__ = ["command_line"]
+
+EXAMPLES = """
+backy restore vm-1 restored.img
+backy restore vm-1@-1 yesterday.img
+backy restore --force vm-1 /dev/vg0/root
+"""
+
+
+@command("restore", examples=EXAMPLES, exits=(3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
+@click.argument("version")
+@click.argument("target")
+@click.option("-f", "--force", is_flag=True, help="Overwrite what is at the target. Never what is mounted or in use.")
+@click.option(
+    "-s",
+    "--sparse",
+    is_flag=True,
+    help="Accepted and always so: holes read as zeros afterwards, and are holes where the target can have them.",
+)
+def command_line(invocation: Invocation, version: str, target: str, force: bool, sparse: bool) -> int:
+    """Write VERSION to TARGET, a path or URL. Every block is checked before it is written.
+
+    VERSION is a volume (its newest valid version), `vm-1@-1` (the one before), or the beginning of a uid. Damaged
+    blocks do not stop a restore: all others are written, the damaged byte ranges are listed and read as zeros, and
+    the exit code is 3.
+    """
+    invocation.if_interrupted = f"{target} is not complete, restore again"
+    with invocation.open() as repository:
+        with showing_progress(invocation) as progress:
+            report = repository.restore(version, target, force=force, progress=progress)
+    invocation.answer(
+        {
+            "version": version_document(report.version),
+            "target": report.target,
+            "written_bytes": report.written_bytes,
+            "hole_bytes": report.hole_bytes,
+            "damage": damage_document(report.damage),
+            "damaged_extents": extents_document(report.damaged_extents),
+            "duration_seconds": report.duration_seconds,
+        },
+        _lines(report),
+    )
+    if report.damage or report.damaged_extents:
+        lost = sum(extent.length for extent in report.damaged_extents)
+        invocation.tell("error", f"{human_size(lost)} of the version are damaged and read as zeros in {report.target}")
+        return EXIT_RESTORED_WITH_DAMAGE
+    return EXIT_OK
+
+
+def _lines(report: RestoreReport) -> Iterator[str]:
+    version = report.version
+    yield (
+        f"{version.volume}: version {short_uid(version)} is restored to {report.target}:"
+        f" {human_size(report.written_bytes)} written, {human_size(report.hole_bytes)} are holes,"
+        f" in {human_duration(report.duration_seconds)}"
+    )
+    if report.damage or report.damaged_extents:
+        for extent in report.damaged_extents:
+            yield f"damaged: {human_extent(extent)}"
+        for found in report.damage:
+            yield f"because: {found.kind.value} {found.key}: {found.reason}"
+        yield f"next: `backy ls {version.volume}` lists other versions; `backy scrub` says which of them are whole"
+    else:
+        yield _next_step(report.target)
+
+
+def _next_step(target: str) -> str:
+    path = target.removeprefix("file://")
+    if path.startswith("/dev/"):
+        return f"next: `partprobe {path}` makes the kernel read its partitions again, then it can be mounted"
+    if path.startswith("/"):
+        return f"next: `losetup --find --show --partscan --read-only {path}` makes it a device to mount and look into"
+    return "next: start the machine from it, or attach it to another one and look"
