@@ -28,6 +28,9 @@ from typing import Self
 from backy_core.model import BackupStatistics, Chunk, MappedBlock, RepositoryFacts, Version
 
 __all__ = [
+    "MOST_PLANNED",
+    "MOST_PUBLISHED",
+    "MOST_VIEWED",
     "CleanupStep",
     "MetaCounters",
     "MetaStore",
@@ -38,6 +41,16 @@ __all__ = [
     "Usage",
     "Writing",
 ]
+
+
+MOST_PLANNED = 64
+"""Blocks in one call of `plan`, at most."""
+
+MOST_PUBLISHED = 128
+"""Chunks, and blocks, in one call of `publish`, at most."""
+
+MOST_VIEWED = 1024
+"""Indexes in one call of `view`, at most."""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,31 @@
+"""What every use case works with: one open repository's parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backy_core.chunks import ChunkReader
+from backy_core.contracts.hash import Hash
+from backy_core.contracts.meta import MetaStore
+from backy_core.contracts.store import Store
+from backy_core.model import RepositoryFacts
+from backy_core.objects.envelope import Envelope
+
+__all__ = ["Engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The open parts of a repository. `workers`: threads to work with; `memory`: bytes a run may occupy."""
+
+    facts: RepositoryFacts
+    meta: MetaStore
+    store: Store
+    hash: Hash
+    envelope: Envelope
+    workers: int
+    memory: int
+
+    def reader(self) -> ChunkReader:
+        """Reads chunks of this repository."""
+        return ChunkReader(self.store, self.meta, self.hash, self.envelope)
