@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -75,14 +76,12 @@ def canonical(name: str) -> str:
 
 
 def owner(point: EntryPoint) -> tuple[str, str]:
-    """The name and version of the distribution that an entry point belongs to."""
+    """The name and version of the distribution that an entry point belongs to, as well as they can be told."""
     distribution = getattr(point, "dist", None)
-    if distribution is None:
-        return point.value.partition(":")[0].partition(".")[0], "of unknown version"
-    try:
-        return str(distribution.name), str(distribution.version)
-    except (KeyError, OSError, ValueError):  # a dist-info folder without a readable METADATA
-        return str(getattr(distribution, "_path", "a broken distribution")), "of unknown version"
+    name = version = None
+    with suppress(KeyError, OSError, ValueError):  # a dist-info folder without a readable METADATA, by Python version
+        name, version = getattr(distribution, "name", None), getattr(distribution, "version", None)
+    return name or point.value.partition(":")[0].partition(".")[0], version or "of unknown version"
 
 
 def candidates(kind: str, name: str | None = None) -> dict[int, list[EntryPoint]]:

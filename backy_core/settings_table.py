@@ -81,7 +81,8 @@ def parse_size(size: str | int) -> int:
         raise InvalidInput(f"{size!r} is no size: unknown unit {unit!r}, use {known}")
     factor: int = 1024 ** _UNITS[unit.lower()]
     scaled = int(whole + fraction) * factor
-    length, rest = divmod(scaled, 10 ** len(fraction))
+    parts: int = 10 ** len(fraction)
+    length, rest = divmod(scaled, parts)
     if rest:
         raise InvalidInput(f"{size!r} is no whole number of bytes")
     return length
