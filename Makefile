@@ -36,8 +36,7 @@ format: venv
 	$(PYTHON) -m ruff format $(SOURCES)
 
 types: venv
-	$(PYTHON) -m mypy --strict backy_core
-	@set -e; for folder in plugins/*/src/*/; do $(PYTHON) -m mypy --strict "$$folder"; done
+	$(PYTHON) -m mypy --strict backy_core plugins/*/src
 
 imports: venv
 	$(PYTHON) -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'

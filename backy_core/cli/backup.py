@@ -21,8 +21,8 @@ __all__ = ["command_line"]
 EXAMPLES = """
 backy backup disk.img vm-1
 backy backup /dev/vg0/root root
-rbd diff --whole-object --format=json --from-snap old pool/vm-1@new > vm-1.diff
-backy backup rbd://pool/vm-1@new vm-1 --hints vm-1.diff
+rbd diff --whole-object --format=json --from-snap old pool/vm@new > vm.diff
+backy backup rbd://pool/vm@new vm --hints vm.diff
 """
 
 

@@ -7,14 +7,14 @@ import click
 from backy_core.cli.command import command
 from backy_core.cli.documents import facts_document
 from backy_core.cli.invocation import Invocation
-from backy_core.cli.units import human_size, parse_size
+from backy_core.cli.units import human_size
 
 __all__ = ["command_line"]
 
 EXAMPLES = """
 backy init
 backy init --store file:///mnt/backup/store
-backy -R offsite init --store file:///mnt/offsite --hash sha512 --compression zstd:6
+backy -R offsite init --store file:///mnt/offsite --compression zstd:6
 """
 
 
@@ -37,8 +37,10 @@ def command_line(
     Without options it lies below your data directory and needs no configuration. The settings are written to a
     TOML file, which may be edited; what is fixed for good is kept in the store and in the database.
     """
-    size = parse_size(block_size) if block_size is not None else None
     from backy_core.repository import Repository
+    from backy_core.settings import parse_size
+
+    size = parse_size(block_size) if block_size is not None else None
 
     with Repository.create(
         invocation.repository,

@@ -33,7 +33,7 @@ def command_line(invocation: Invocation, volume: str | None) -> None:
     with invocation.open() as repository:
         versions = repository.versions(volume)
         if volume is not None and not versions:
-            raise NotFound(_no_such_volume(volume, sorted({version.volume for version in repository.versions()})))
+            raise NotFound(f"{volume!r} is a version, not a volume; `backy show {volume}` tells about it")
     invocation.answer({"versions": [version_document(version) for version in versions]}, _lines(versions))
 
 
@@ -63,11 +63,3 @@ def _lines(versions: Sequence[Version]) -> Iterator[str]:
         ],
         right=(4, 5, 6),
     )
-
-
-def _no_such_volume(volume: str, known: Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(volume, known, n=1)
-    remedy = f"did you mean {near[0]!r}?" if near else "`backy ls` without a name lists what there is"
-    return f"no volume {volume!r} in this repository; {remedy}"

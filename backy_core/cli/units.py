@@ -1,12 +1,10 @@
-"""Sizes, times and durations as people read and type them."""
+"""Sizes, times and durations as people read them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from backy_core.errors import InvalidInput
 from backy_core.model import Extent, Version
 
 __all__ = [
@@ -16,13 +14,11 @@ __all__ = [
     "human_size",
     "local_time",
     "one_line",
-    "parse_size",
     "short_uid",
     "utc_time",
 ]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_SIZE = re.compile(r"(\d+)\s*(?:([kmgt])(?:ib)?|b)?", re.IGNORECASE)
 _SHORT_UID = 12
 
 
@@ -33,15 +29,6 @@ def human_size(size: int) -> str:
     power = min((size.bit_length() - 1) // 10, len(_UNITS) - 1)
     tenths = size * 10 >> (10 * power)
     return f"{tenths // 10}.{tenths % 10} {_UNITS[power]}"
-
-
-def parse_size(text: str) -> int:
-    """Bytes from `4194304`, `4M`, `4MiB`, `64k`: units are binary. Raises `InvalidInput` for anything else."""
-    found = _SIZE.fullmatch(text.strip())
-    if not found:
-        raise InvalidInput(f"{text!r} is no size; write it like 4MiB, 64k or 4194304")
-    power = " kmgt".index((found[2] or " ").lower())
-    return int(found[1]) << (10 * power)
 
 
 def human_duration(seconds: float) -> str:
