@@ -40,7 +40,8 @@ def read_hints(path: Path, size: int, block_size: int) -> BlockRanges:
                 "make the hints anew with `rbd diff --format json`"
             )
         previous = extent
-        touched.add(extent.offset // block_size, -(-extent.end // block_size))
+        if extent.length:
+            touched.add(extent.offset // block_size, -(-extent.end // block_size))
     return touched
 
 
