@@ -47,7 +47,7 @@ def parse(text: str, name: str, path: Path) -> RepositorySettings:
         said = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.fullmatch(r"(.*) \(at (?:line (\d+), column \d+|end of document)\)", str(error), re.DOTALL)
-        fault, line = (found[1], found[2] or text.count("\n") + 1) if found else (str(error), "?")
+        fault, line = (found[1], found[2] or len(text.splitlines())) if found else (str(error), "?")
         raise ConfigurationError(f"{path} line {line}: no valid TOML: {fault[:1].lower()}{fault[1:]}") from error
 
     def wrong(key: str, message: str, header: str = "") -> ConfigurationError:
