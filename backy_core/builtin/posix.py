@@ -154,18 +154,16 @@ class PosixStore(Store):
             unfinished = leftovers(self._root, keys)
         except OSError as error:
             raise translated(error, "list", f"{self._path}/{TMP}") from error
-        absent = False
         for key in keys:
             for path in (key, *unfinished.get(key, ())):
                 try:
                     os.unlink(path, dir_fd=self._root)
                 except FileNotFoundError:
-                    absent = True
+                    continue
                 except OSError as error:
                     failures.append(DeleteFailure(key, str(translated(error, "delete", self._shown(path)))))
                     break
-        if absent:
-            self._check_root()
+        self._check_root()  # before absence is believed
         # The folders are not synced: after a power cut a deleted object may be back, which wastes space, loses nothing.
         self._reserve.remake()
         return failures
@@ -184,9 +182,13 @@ class PosixStore(Store):
         try:
             self._publisher.publish([self._write(key, parts)])
         except OutOfSpace:
-            self._reserve.spend()
+            try:
+                self._reserve.spend()
+            except OSError as error:
+                raise translated(error, "give up the reserve", self._shown(RESERVE_NAME)) from error
             # Also when it was spent already: another thread may have done that a moment ago.
             self._publisher.publish([self._write(key, parts)])
+        self._check_root()
 
     def _write(self, key: str, parts: Sequence[Buffer]) -> Unfinished:
         """The object written in full, without its name; nothing of it is left when this raises."""
@@ -235,6 +237,8 @@ class PosixStore(Store):
             return
         try:
             self._publisher.publish(files)
+            # An object in a directory that was unmounted or moved away meanwhile is not where the next run looks.
+            self._check_root()
         except BaseException as error:
             self._losses.record(error)
             raise

@@ -23,7 +23,7 @@ def walk(root: int, prefix: str) -> Iterator[ObjectInfo]:
     the caller works.
     """
     start, _, first = prefix.rpartition("/")
-    if start and not re.fullmatch(KEY_PATTERN, start):
+    if "/" in prefix and not re.fullmatch(KEY_PATTERN, start):
         return
     folders = [start]
     while folders:
