@@ -1,4 +1,4 @@
-"""Reads, checks and writes the settings file; what is wrong with it is said with its path and line."""
+"""Checks what stands in a settings file, telling each fault with its path and line, and creates such files."""
 
 from __future__ import annotations
 
@@ -10,33 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from backy_core.errors import BackyError, ConfigurationError
-from backy_core.settings import (
+from backy_core.settings_lines import line_of
+from backy_core.settings_table import parse_size, unknown_key
+from backy_core.settings_values import (
     DEFAULT_COMPRESSION,
     DEFAULT_MEMORY,
     RepositorySettings,
     compression_level,
     refuse_password,
 )
-from backy_core.settings_table import parse_size, unknown_key
 
-__all__ = ["line_of", "parse", "read", "write"]
+__all__ = ["parse", "write"]
 
 _KEYS = ("store", "metadata", "compression", "workers", "memory", "plugin", "plugins")
 _KINDS = ("io", "store", "meta", "hash", "hooks")
 _LEAST_MEMORY = 16 * 1024 * 1024
-
-
-def read(path: Path) -> str:
-    """The text of a settings file; raises `ConfigurationError` when it cannot be read."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}; check who may read it") from error
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigurationError(f"{path} line {line}: not UTF-8 text; save it as UTF-8") from error
 
 
 def parse(text: str, name: str, path: Path) -> RepositorySettings:
@@ -132,27 +120,6 @@ def _plugins(said: Any, wrong: _Wrong) -> tuple[tuple[str, ...] | None, dict[str
             raise wrong(kind, message, "plugins")
         choices.update({f"{kind}.{name}": package for name, package in named.items()})
     return None if only is None else tuple(only), choices
-
-
-def line_of(text: str, header: str, key: str) -> int:
-    """The line, from 1, of a key under a table's header, else of the header, else 0. Only ever used for messages.
-
-    `key` may be the beginning of a dotted key (`store.s3`), and `header` that of a deeper table (`[plugins.store]`).
-    """
-    current, found = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if opened := re.match(r"\[\s*([^\[\]]+?)\s*\]", stripped):
-            current = opened[1].replace('"', "").replace("'", "").replace(" ", "")
-            if current == header:
-                found = number
-            if key and current == (f"{header}.{key}" if header else key):
-                return number
-            if key and current.startswith(f"{header}.{key}." if header else f"{key}."):
-                found = found or number
-        elif key and current == header and re.match(rf"[\"']?{re.escape(key)}[\"']?\s*[.=]", stripped):
-            return number
-    return found
 
 
 def write(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backy_core.errors import ConfigurationError
-from backy_core.settings import RepositorySettings
+from backy_core.settings_values import RepositorySettings
 
 __all__ = ["settings_text"]
 
