@@ -109,6 +109,70 @@ def open_store(location):
     return store
 """
 
+KINDS = """
+from dataclasses import dataclass
+from backy_core.hooks import hookimpl
+
+@dataclass(frozen=True)
+class Settings:
+    pool: str = "a"
+
+@hookimpl
+def io_settings():
+    return Settings
+
+@hookimpl
+def open_source(location, settings):
+    from acme_kinds.things import Source
+    return Source(location, settings)
+
+@hookimpl
+def open_target(location, settings, size, force, source):
+    from acme_kinds.things import Target
+    return Target(location, settings, size, force, source)
+
+@hookimpl
+def meta_settings():
+    return Settings
+
+@hookimpl
+def open_meta(location, settings, create):
+    from acme_kinds.things import MetaStore
+    return MetaStore(location, settings, create)
+
+@hookimpl
+def new_hash(name):
+    from acme_kinds.things import Hash
+    return Hash(name)
+"""
+
+THINGS = """
+from backy_core.contracts import hash, meta, source, target
+
+def keeping(contract):
+    class Kept(contract):
+        def __init__(self, *said):
+            self.said = said
+
+    Kept.__abstractmethods__ = frozenset()
+    return Kept
+
+Source, Target = keeping(source.Source), keeping(target.Target)
+MetaStore, Hash = keeping(meta.MetaStore), keeping(hash.Hash)
+"""
+
+HEARS = """
+from backy_core.hooks import hookimpl
+
+@hookimpl
+def damage_found(facts):
+    print("damage:", facts.key)
+
+@hookimpl
+def version_finished():
+    print("finished, and no more was asked")
+"""
+
 
 @dataclass(frozen=True)
 class Package:
@@ -167,6 +231,20 @@ PACKAGES = [
     ),
     Package("acme-one", "1.0.0", {V1: {"twice": "acme_one"}}),
     Package("acme-two", "2.0.0", {V1: {"twice": "acme_two"}}),
+    Package(
+        "acme-kinds",
+        "1.0.0",
+        {
+            "backy_core.io.v1": {"kinds": "acme_kinds"},
+            "backy_core.meta.v1": {"kinds": "acme_kinds"},
+            "backy_core.hash.v1": {"kinds": "acme_kinds"},
+            "backy_core.hooks.v1": {"hears": "acme_kinds.hears"},
+        },
+        {"__init__.py": KINDS, "things.py": THINGS, "hears.py": HEARS},
+    ),
+    Package(
+        "acme-selfwatch", "1.0.0", {V1: {"self": "acme_selfwatch"}, "backy_core.hooks.v1": {"self": "acme_selfwatch"}}
+    ),
     Package("acme-writes", "1.0.0", {"backy_core.hooks.v1": {"writes": "acme_writes"}}, {"__init__.py": WRITES}),
     Package("acme-wraps", "1.0.0", {"backy_core.hooks.v1": {"wraps": "acme_wraps"}}, {"__init__.py": WRAPS}),
     Package(
