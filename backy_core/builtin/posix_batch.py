@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -30,16 +32,25 @@ class Publisher:
     def publish(self, files: Sequence[Unfinished]) -> None:
         """Make every file durable, then give each its name, then make the names durable; discard the files in any case.
 
-        When it raises, none may be relied on. No name exists before the bytes behind it are durable.
+        When it raises, none may be relied on, and the names given so far are taken back. No name exists before the
+        bytes behind it are durable.
         """
+        linked = []
         try:
             self._flush(files)
             for file in files:
                 self._link(file)
+                linked.append(file.key)
             folders = {parent(file.key) for file in files}
             above = {up for folder in folders - self._anchored for up in _parents(folder)}
             _each(self._sync_folder, sorted(folders | above))
             self._anchored |= folders | above
+        except BaseException:
+            # On a full disk they would only take space, and stand in the way of another attempt.
+            for key in linked:
+                with contextlib.suppress(OSError):
+                    os.unlink(key, dir_fd=self._root)
+            raise
         finally:
             for file in files:
                 file.discard()
@@ -121,7 +132,7 @@ def _parents(folder: str) -> list[str]:
 
 def _each(action: Callable[[T], None], things: Sequence[T]) -> None:
     """Do it to every one, in a few threads; when all have ended, raise the first error."""
-    if len(things) < 3:
+    if len(things) <= _THREADS:  # the first fsync mostly carries the others' journal entries along
         for thing in things:
             action(thing)
         return

@@ -1,4 +1,4 @@
-"""Run as a process of its own: puts objects into a directory store and reports each step, until it ends or is killed."""
+"""A process of its own that puts objects into a directory store and reports each step, until it ends or is killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ def content(key: str, largest: int) -> bytes:
 
 def main() -> int:
     root, mode, kind, first, count, batch, largest = sys.argv[1:]
-    say = lambda *words: print(*words, flush=True)  # noqa: E731
+
+    def say(*words: object) -> None:
+        sys.stdout.write(" ".join(map(str, words)) + "\n")
+        sys.stdout.flush()
+
     try:
         with PosixStore(f"file://{root}", root, anonymous=mode == "anonymous") as store:
             for number in range(int(first), int(first) + int(count)):
