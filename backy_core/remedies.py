@@ -25,7 +25,8 @@ def missing(kind: str, name: str) -> str:
         return f"{said} needs the package {package}: {hints['install'].format(package=package)}"
     present = sorted({point.name for api in SPOKEN[kind] for point in candidates(kind).get(api, ())})
     if meant := _near(name, [*present, *hints.get(kind, {})]):
-        return f"no {_WHAT[kind]} plugin for {said}; did you mean {_as_typed(kind, meant)}? {_listed(present)}"
+        package = "" if meant in present else f" of the package {hints[kind][meant]}"
+        return f"no {_WHAT[kind]} plugin for {said}; did you mean {_as_typed(kind, meant)}{package}? {_listed(present)}"
     for other in ("io", "store", "meta"):
         if other != kind and (name in hints.get(other, {}) or any(candidates(other, name).values())):
             return f"{said} is a {_WHAT[other]}, not a {_WHAT[kind]}; {_listed(present)}"

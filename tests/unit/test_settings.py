@@ -26,7 +26,7 @@ from backy_core.settings import (
     repository_names,
     save,
 )
-from backy_core.settings_file import parse
+from backy_core.settings_file import parse, write
 from backy_core.settings_text import settings_text
 
 GOOD = 'store = "file:///srv/store"\nmetadata = "sqlite:///srv/metadata.sqlite"\n'
@@ -181,6 +181,14 @@ class TestSaving:
         said = sorted(child.communicate(timeout=60)[0].strip() for child in children)
         assert said == ["told", "told", "won"]
         assert os.listdir(home / ".config/backy/repositories") == ["race.toml"]
+
+    def test_a_file_that_appears_at_the_last_moment_is_left_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "vms.toml"
+        path.write_text("of another init")
+        with pytest.raises(FileExistsError):
+            write(path, "mine")
+        assert path.read_text() == "of another init"
+        assert sorted(os.listdir(tmp_path)) == ["a home", "vms.toml"]
 
     def test_a_dangling_link_in_the_files_place_is_not_written_through(self, tmp_path: Path) -> None:
         settings = self.made()

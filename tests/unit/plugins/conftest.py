@@ -218,7 +218,10 @@ PACKAGES = [
         {"__init__.py": "class Keeper:\n    pass\n", **{f"{name}.py": text for name, text in ZOO.items()}},
     ),
     Package(
-        "acme-old", "0.1.0", {"backy_core.store.v0": {"old": "acme_old"}}, {"__init__.py": "import nothing_here\n"}
+        "acme-old",
+        "0.1.0",
+        {"backy_core.store.v0": {"old": "acme_old"}, "backy_core.store.v1x": {"odd": "acme_old"}},
+        {"__init__.py": "import nothing_here\n"},
     ),
     Package(
         "acme-new", "9.0.0", {"backy_core.store.v99": {"new": "acme_new"}}, {"__init__.py": "import nothing_here\n"}

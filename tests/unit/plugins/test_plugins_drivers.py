@@ -88,7 +88,12 @@ class TestAMissingDriver:
     @pytest.mark.parametrize(
         ("kind", "name", "message"),
         [
-            ("io", "rdb", "no source or target plugin for rdb://; did you mean rbd://? installed: file"),
+            (
+                "io",
+                "rdb",
+                "no source or target plugin for rdb://;"
+                " did you mean rbd:// of the package backy-io-rbd? installed: file",
+            ),
             ("io", "fiel", "no source or target plugin for fiel://; did you mean file://? installed: file"),
             ("io", "s3", "s3:// is a store, not a source or target; installed: file"),
             ("hash", "sha265", "no hash plugin for hash sha265; did you mean hash sha256? installed: {hashes}"),

@@ -59,6 +59,14 @@ def test_a_choice_and_an_allow_list_are_told(install: Install, child: Child) -> 
     ]
 
 
+def test_a_rival_that_is_left_out_is_no_rival(install: Install, child: Child) -> None:
+    ended = child(LIST.format(arguments="['acme-two']"), install("acme-one", "acme-two"))
+    assert [(row[2], row[5]) for row in listed(ended)] == [
+        ("acme-one", "left out by [plugins] only"),
+        ("acme-two", None),
+    ]
+
+
 def test_the_cores_own_backends_are_listed_as_those_of_the_core(child: Child) -> None:
     code = "print({(i.kind, i.name) for i in installed() if i.distribution == 'backy-core'} >= {('store', 'file')})"
     assert child(code).out == "True\n"
