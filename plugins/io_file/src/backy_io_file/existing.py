@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from backy_core.errors import OutOfSpace, TargetError, TargetInUse
+from backy_core.errors import TargetError, TargetInUse
 from backy_io_file.partial import lock
 from backy_io_file.paths import shown
 from backy_io_file.usage import file_user, lock_user
@@ -33,11 +33,17 @@ class ExistingFile(OpenTarget):
             if user:
                 raise TargetInUse(f"{name} is {user}; detach it or restore to another target")
             lock(descriptor, name)
-            _empty(descriptor, size, name)
         except BaseException:
             os.close(descriptor)
             raise
         super().__init__(descriptor, path, size, unit=1, one_writer=True)
+        try:
+            # The first call finds out whether the size is possible while nothing has been lost yet.
+            for length in (max(size, found.st_size), 0, size):
+                os.ftruncate(descriptor, length)
+        except OSError as error:
+            self._close()
+            raise self._failed("make room in", error, size) from error
 
     def finish(self) -> None:
         """Make the file durable."""
@@ -52,14 +58,3 @@ class ExistingFile(OpenTarget):
             os.ftruncate(self._descriptor, 0)
         finally:
             self._close()
-
-
-def _empty(descriptor: int, size: int, name: str) -> None:
-    try:
-        os.ftruncate(descriptor, 0)
-    except OSError as error:
-        raise TargetError(f"cannot empty {name}: {error.strerror}; give another target") from error
-    try:
-        os.ftruncate(descriptor, size)
-    except OSError as error:
-        raise OutOfSpace(f"no room in target {name} for {size} bytes: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""A restore to a new file: written under a hidden name beside it, and linked to its name when all of it is durable."""
+"""A restore to a new file: written under a hidden name beside it, and renamed when all of it is durable."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 
-from backy_core.errors import OutOfSpace, TargetError, TargetExists
+from backy_core.errors import TargetError, TargetExists
 from backy_io_file.kernel import rename_without_replacing
 from backy_io_file.partial import claim
 from backy_io_file.paths import shown
@@ -18,8 +18,7 @@ __all__ = ["NewFile"]
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".backy-partial"
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-_NO_RENAME_FLAG = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_CANNOT = frozenset({errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class NewFile(OpenTarget):
@@ -43,12 +42,12 @@ class NewFile(OpenTarget):
             os.ftruncate(descriptor, size)
         except OSError as error:
             self.abandon()
-            raise OutOfSpace(f"no room in target {self._shown} for {size} bytes: {error.strerror}") from error
+            raise self._failed("make room in", error, size) from error
 
     def finish(self) -> None:
         """Make the file durable, then let it appear under its name; never over something that appeared meanwhile."""
         self._make_durable()
-        if not self._is_ours():
+        if not self._is_ours(self._partial):
             raise TargetError(f"{self._partial_shown} vanished while it was written; restore again")
         try:
             self._appear()
@@ -75,33 +74,41 @@ class NewFile(OpenTarget):
 
     def _appear(self) -> None:
         try:
-            os.link(self._partial, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
+            self._take_name()
+        except FileExistsError:
+            # NFS repeats a call whose answer was lost, and then finds its own work in the way.
+            if not self._is_ours(self._name):
                 raise
-            self._appear_without_links()
+        if not self._is_ours(self._partial):
             return
         try:
             os.unlink(self._partial, dir_fd=self._folder)
         except OSError as error:
             log.warning("%s is a second name of %s; remove it: %s", self._partial_shown, self._shown, error.strerror)
 
-    def _appear_without_links(self) -> None:
+    def _take_name(self) -> None:
+        folder = self._folder
         try:
-            rename_without_replacing(self._folder, self._partial, self._name)
+            rename_without_replacing(folder, self._partial, self._name)
             return
         except OSError as error:
-            if error.errno not in _NO_RENAME_FLAG:
+            if error.errno not in _CANNOT:
                 raise
-        # Such a file system (exFAT, some FUSE ones) has no atomic way; looking first leaves a gap of microseconds.
-        with contextlib.suppress(FileNotFoundError):
-            os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        os.rename(self._partial, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-
-    def _is_ours(self) -> bool:
         try:
-            found = os.stat(self._partial, dir_fd=self._folder, follow_symlinks=False)
+            os.link(self._partial, self._name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            return
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
+        # A file system with neither (exFAT, some FUSE ones) has no atomic way; looking leaves a gap of microseconds.
+        with contextlib.suppress(FileNotFoundError):
+            os.stat(self._name, dir_fd=folder, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        os.rename(self._partial, self._name, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def _is_ours(self, name: str) -> bool:
+        try:
+            found = os.stat(name, dir_fd=self._folder, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return os.path.samestat(found, os.fstat(self._descriptor))
@@ -111,7 +118,7 @@ class NewFile(OpenTarget):
         if self._descriptor < 0:
             return
         try:
-            if not self._keep and self._is_ours():
+            if not self._keep and self._is_ours(self._partial):
                 os.unlink(self._partial, dir_fd=self._folder)
         except OSError as error:
             log.warning("could not remove %s: %s", self._partial_shown, error.strerror)

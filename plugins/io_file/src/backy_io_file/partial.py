@@ -31,13 +31,16 @@ def claim(directory: int, name: str, *, folder: str) -> int:
             except FileExistsError:
                 _remove_leftover(directory, name, path)
                 continue
-            if _locked_and_named(descriptor, directory, name, path):
+            is_ours = False
+            try:
+                is_ours = _locked_and_named(descriptor, directory, name, path)
+            finally:
+                if not is_ours:  # somebody took it for a leftover before it was locked
+                    os.close(descriptor)
+            if is_ours:
                 return descriptor
-            os.close(descriptor)  # somebody took it for a leftover before it was locked
     except OSError as error:
-        raise TargetError(
-            f"no file can be written in {shown(folder)}: {error.strerror}; give another target"
-        ) from error
+        raise TargetError(f"cannot write in {shown(folder)}: {error.strerror}; give another target") from error
     raise TargetInUse(f"{path} is made and removed all the time by other restores; restore to another target")
 
 
