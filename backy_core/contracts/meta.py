@@ -300,7 +300,8 @@ class MetaStore(ABC):
     def remove_version(self, session: int, uid: str) -> Version:
         """Set a version `removing`, for good. Raises `NotFound`, or `VersionBusy` when it is pinned or being written.
 
-        An interrupted version may be removed, too. One that is `removing` already is no error.
+        An interrupted version may be removed, too, and by its own session the one that is being written. One that is
+        `removing` already is no error.
         """
 
     @abstractmethod

@@ -1,0 +1,139 @@
+"""kill -9 at any moment: what was acknowledged restores, nothing is called valid that is not, no repair is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+BLOCK = 65536
+ROUNDS = int(os.environ.get("BACKY_KILL_ROUNDS", "200"))
+SEEDS = 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_kill_minus_nine_loses_nothing_acknowledged(place: SimpleNamespace, seed: int) -> None:
+    """Each round starts a command, kills it after a random time, checks the repository with a reader of its own, and
+    every few rounds lets all commands run through and compares every acknowledged version byte for byte."""
+    rng = random.Random(seed)
+    place.init("--block-size", str(BLOCK))
+    image = place.base / "disk.img"
+    content = bytearray(rng.randbytes(200 * BLOCK + 1234))
+    contents: dict[str, bytes] = {}  # uid -> what it must restore to
+    longest = {"backup": 1.0, "restore": 0.6, "rm": 0.6, "cleanup": 0.6}
+    killed = dict.fromkeys(longest, 0)
+    ended = dict.fromkeys(longest, 0)
+
+    def versions() -> dict[str, str]:
+        done = place.run("ls", "--json")
+        assert done.code == 0, done.err
+        return {version["uid"]: version["state"] for version in json.loads(done.out)["versions"]}
+
+    for number in range(ROUNDS // SEEDS):
+        action = rng.choice(["backup", "backup", "restore", "rm", "cleanup"])
+        before = set(contents)
+        victim = rng.choice(sorted(contents)) if contents else None
+        if action in ("restore", "rm") and victim is None:
+            action = "backup"
+        if action == "backup":
+            for _ in range(rng.randrange(1, 40)):
+                at = rng.randrange(len(content))
+                piece = rng.choice([rng.randbytes(3000), bytes(BLOCK * 2)])
+                content[at : at + len(piece)] = piece[: len(content) - at]
+            image.write_bytes(content)
+            process = place.start("backup", str(image), "vm-1")
+        elif action == "restore":
+            (place.base / "out.img").unlink(missing_ok=True)
+            process = place.start("restore", str(victim), str(place.base / "out.img"))
+        elif action == "rm":
+            process = place.start("rm", str(victim))
+        else:
+            process = place.start("cleanup")
+        started = time.monotonic()
+        with contextlib.suppress(Exception):
+            process.wait(timeout=rng.uniform(0.4, 1.05) * longest[action])
+        was_killed = process.poll() is None
+        process.kill()
+        _, err = process.communicate()
+        if was_killed:
+            killed[action] += 1
+        else:
+            assert process.returncode == 0, (action, err)
+            ended[action] += 1
+            # So that kills fall evenly over the command's life on a machine of any speed.
+            longest[action] = max(0.2, time.monotonic() - started)
+
+        place.check()
+        states = versions()
+        if action == "backup":
+            for uid in states.keys() - before:
+                if states[uid] == "valid":  # valid means complete, whether or not the command lived to say so
+                    contents[uid] = bytes(content)
+            if not was_killed:
+                assert set(contents) - before, "an acknowledged backup must be there"
+        elif action == "rm" and states.get(str(victim)) != "valid":
+            contents.pop(str(victim))
+        elif action == "restore":
+            out_file = place.base / "out.img"
+            if not was_killed or out_file.exists():
+                assert out_file.read_bytes() == contents[str(victim)]
+        assert {uid for uid, state in states.items() if state == "valid"} == set(contents)
+        if number % 10 == 9:
+            check_everything(place, contents)
+    check_everything(place, contents)
+    for uid in contents:
+        assert place.run("rm", uid).code == 0
+    # The next backup of the volume takes up, or clears away, what an interrupted one has left.
+    image.write_bytes(b"")
+    assert place.run("backup", str(image), "vm-1").code == 0
+    assert place.run("cleanup").code == 0
+    place.check(clean=True)
+    assert not list((place.base / "store" / "c").glob("*/*"))
+    assert min(killed.values()) > 0, f"every command must have been killed at least once: {killed}"
+    assert sum(ended.values()) > 0, "and some must have come through"
+    print(f"killed {killed}, came through {ended}")  # noqa: T201 - shown with -s: the figures of this run
+
+
+def check_everything(place: SimpleNamespace, contents: dict[str, bytes]) -> None:
+    """Every command works at once without repair, and every acknowledged version is what it was."""
+    for uid, expected in contents.items():
+        target: Path = place.base / "check.img"
+        target.unlink(missing_ok=True)
+        done = place.run("restore", uid, str(target))
+        assert done.code == 0, done.err
+        assert target.read_bytes() == expected
+    done = place.run("cleanup")
+    assert done.code == 0, done.err
+    done = place.run("scrub")
+    assert done.code == 0, done.err
+    place.check(clean=True)
+
+
+def test_an_interrupted_backup_uploads_only_what_is_missing(place: SimpleNamespace) -> None:
+    place.init("--block-size", str(BLOCK))
+    image = place.base / "disk.img"
+    image.write_bytes(os.urandom(2000 * BLOCK))
+    process = place.start("backup", str(image), "vm-1")
+    chunks = place.base / "store" / "c"
+    while len(list(chunks.glob("*/*"))) < 300 and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert json.loads(place.run("ls", "--json").out)["versions"][0]["interrupted"] is True
+    done = place.run("backup", str(image), "vm-1", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert report["continued"] is True
+    assert report["statistics"]["new_chunks"] < 1900, "what the killed run had published is not uploaded again"
+    assert place.run("restore", "vm-1", str(place.base / "out.img")).code == 0
+    assert (place.base / "out.img").read_bytes() == image.read_bytes()
+    assert place.run("cleanup").code == 0
+    place.check(clean=True)
