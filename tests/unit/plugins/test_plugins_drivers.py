@@ -91,8 +91,10 @@ class TestAMissingDriver:
             (
                 "io",
                 "rdb",
-                "no source or target plugin for rdb://; did you mean rbd:// of the package backy-io-rbd?"
-                + " installed: file",
+                (
+                    "no source or target plugin for rdb://; did you mean rbd:// of the package backy-io-rbd?"
+                    " installed: file"
+                ),
             ),
             ("io", "fiel", "no source or target plugin for fiel://; did you mean file://? installed: file"),
             ("io", "s3", "s3:// is a store, not a source or target; installed: file"),
