@@ -13,7 +13,7 @@ help:
 	@echo 'make lint     ruff: style and mistakes;  make format mends what it can'
 	@echo 'make types    mypy --strict'
 	@echo 'make imports  import-linter: who may import whom'
-	@echo 'make bench    measure against the other programs that are installed'
+	@echo 'make bench    measure beside the other programs that are installed; takes its time'
 	@echo 'make check    everything that continuous integration runs'
 	@echo 'make clean    remove .venv and caches'
 
@@ -40,6 +40,9 @@ types: venv
 
 imports: venv
 	$(PYTHON) -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
+
+bench: venv
+	$(PYTHON) tests/bench/bench.py
 
 check:
 	@bash .ci/run

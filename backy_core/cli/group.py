@@ -85,7 +85,7 @@ def usage_message(error: click.ClickException) -> str:
         near = get_close_matches(error.option_name, known, n=1)
         return f"no such option {error.option_name}; {f'did you mean {near[0]}?' if near else help_line}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        return f"missing argument {error.param.human_readable_name.upper()}; {help_line}"
+        return f"missing argument {error.param.human_readable_name.upper().strip('[].')}; {help_line}"
     text = error.format_message().rstrip(".")
     text = text[:1].lower() + text[1:]
     return text if "; " in text else f"{text}; {help_line}"

@@ -70,10 +70,9 @@ class Place:
         return path
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    """A fresh place without a repository."""
-    folder = tmp_path / "a place"
+def fresh_place(parent: Path) -> Place:
+    """A place without a repository, below `parent`."""
+    folder = parent / "a place"
     folder.mkdir()
     kept = {
         name: value
@@ -94,6 +93,22 @@ def place(tmp_path: Path) -> Place:
         "TZ": "Asia/Kolkata",
     }
     return Place(folder, environment)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A fresh place without a repository."""
+    return fresh_place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def backed_up(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """One place for the tests of a module that change nothing: a repository, and one version of `vm-1`."""
+    place = fresh_place(tmp_path_factory.mktemp("shared"))
+    place.do("init")
+    place.image()
+    place.do("backup", "disk.img", "vm-1")
+    return place
 
 
 @pytest.fixture

@@ -108,13 +108,13 @@ def broken_pipe() -> int:
     [(broken_pipe, []), (full_disk, ["backy: error: standard output cannot be written: No space left on device"])],
 )
 def test_output_that_cannot_be_written_is_no_success_and_no_traceback(
-    repository: Place, arguments: list[str], output: Callable[[], int], words: list[str]
+    backed_up: Place, arguments: list[str], output: Callable[[], int], words: list[str]
 ) -> None:
     descriptor = output()
     try:
         ended = subprocess.run(
-            repository.command(*arguments),
-            env=repository.environment,
+            backed_up.command(*arguments),
+            env=backed_up.environment,
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=subprocess.PIPE,
