@@ -10,7 +10,7 @@ from __future__ import annotations
 from backy_core.engine import Engine
 from backy_core.model import VersionState
 from backy_core.objects.identity import generation_key, stored_generations, write_generation
-from backy_core.remove import purge_rows
+from backy_core.purging import purge_rows
 from backy_core.reports import CleanupReport, Progress, ProgressCallback, ignore_progress
 
 __all__ = ["cleanup"]

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from backy_core.contracts.meta import MetaStore
 from backy_core.model import Version
-from backy_core.reports import Progress, ProgressCallback, RemoveReport, ignore_progress
+from backy_core.purging import purge_rows
+from backy_core.reports import ProgressCallback, RemoveReport, ignore_progress
 
-__all__ = ["purge_rows", "remove"]
+__all__ = ["remove"]
 
 
 def remove(
@@ -25,16 +26,3 @@ def remove(
     removed = [meta.remove_version(session, version.uid) for version in versions]
     deferred = [version.uid for version in removed if not purge_rows(meta, session, version.uid, progress)]
     return RemoveReport(tuple(removed), tuple(deferred))
-
-
-def purge_rows(meta: MetaStore, session: int, uid: str, progress: ProgressCallback) -> bool:
-    """Purge a `removing` version; False when that has to wait for a backup that is being written."""
-    rows = 0
-    while True:
-        step = meta.purge(session, uid)
-        rows += step.rows
-        progress(Progress("purge", rows, None))
-        if step.done:
-            return True
-        if step.deferred:
-            return False

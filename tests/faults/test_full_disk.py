@@ -143,8 +143,8 @@ def test_store_and_database_on_one_full_disk_can_be_freed(
     place.init("--block-size", str(BLOCK), store=store, database=database)
     image = place.base / "disk.img"
     contents = {}
-    for volume in ("vm-1", "vm-2"):
-        contents[volume] = os.urandom(100 * BLOCK)
+    for volume, blocks in (("vm-1", 400), ("vm-2", 100)):
+        contents[volume] = os.urandom(blocks * BLOCK)
         image.write_bytes(contents[volume])
         assert place.run("backup", str(image), volume).code == 0
     fill(disk)

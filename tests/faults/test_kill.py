@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,9 +29,9 @@ def test_kill_minus_nine_loses_nothing_acknowledged(place: SimpleNamespace, seed
     image = place.base / "disk.img"
     content = bytearray(rng.randbytes(200 * BLOCK + 1234))
     contents: dict[str, bytes] = {}  # uid -> what it must restore to
-    longest = {"backup": 1.0, "restore": 0.6, "rm": 0.6, "cleanup": 0.6}
-    killed = dict.fromkeys(longest, 0)
-    ended = dict.fromkeys(longest, 0)
+    usual = {"backup": 1.0, "restore": 0.6, "rm": 0.6, "cleanup": 0.6}  # seconds
+    killed = dict.fromkeys(usual, 0)
+    ended = dict.fromkeys(usual, 0)
 
     def versions() -> dict[str, str]:
         done = place.run("ls", "--json")
@@ -58,8 +59,12 @@ def test_kill_minus_nine_loses_nothing_acknowledged(place: SimpleNamespace, seed
         else:
             process = place.start("cleanup")
         started = time.monotonic()
-        with contextlib.suppress(Exception):
-            process.wait(timeout=rng.uniform(0.4, 1.05) * longest[action])
+        # One in four runs to its end, and says how long that takes on this machine; the others are killed before.
+        if rng.random() < 0.75:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=rng.uniform(0.3, 1.0) * usual[action])
+        else:
+            process.wait(timeout=300)
         was_killed = process.poll() is None
         process.kill()
         _, err = process.communicate()
@@ -68,8 +73,7 @@ def test_kill_minus_nine_loses_nothing_acknowledged(place: SimpleNamespace, seed
         else:
             assert process.returncode == 0, (action, err)
             ended[action] += 1
-            # So that kills fall evenly over the command's life on a machine of any speed.
-            longest[action] = max(0.2, time.monotonic() - started)
+            usual[action] = time.monotonic() - started
 
         place.check()
         states = versions()

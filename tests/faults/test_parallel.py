@@ -32,8 +32,8 @@ with Repository.open() as repository:
         for number in range(int(arguments[1])):
             assert not repository.restore(arguments[0], arguments[2], force=True).damage
     elif action == "scrub":
-        for number in range(int(arguments[0])):
-            assert not repository.scrub().damage
+        for number in range(int(arguments[1])):
+            assert not repository.scrub([arguments[0]]).damage
     elif action == "rm":
         for uid in arguments:
             repository.remove([uid])
@@ -70,7 +70,7 @@ def test_two_backups_a_restore_a_scrub_an_rm_and_a_cleanup_at_once(place: Simple
             place.start("backup", str(place.base / "vm-1.img"), "vm-1", "6"),
             place.start("backup", str(place.base / "vm-2.img"), "vm-2", "6"),
             place.start("restore", kept, "5", str(place.base / "out.img")),
-            place.start("scrub", "3"),
+            place.start("scrub", kept, "8"),
             place.start("rm", *doomed),
             place.start("cleanup", "10"),
         ]
