@@ -32,9 +32,10 @@ _OWN = text(
     "SELECT idx FROM map WHERE lineage = :lineage AND birth = :birth AND idx > :after AND idx < :count"
     " ORDER BY idx LIMIT :window"
 )
+# CROSS JOIN keeps SQLite from starting at the other end, which is the whole map.
 _ROWS_OF_BAD = text(
-    "SELECT DISTINCT m.idx FROM chunks c JOIN map m ON m.chunk = c.id"
-    " WHERE c.bad = 1 AND m.lineage = :lineage AND m.birth <= :bound AND m.idx < :count"
+    "SELECT DISTINCT m.idx FROM chunks c CROSS JOIN map m"
+    " WHERE c.bad = 1 AND m.chunk = c.id AND m.lineage = :lineage AND m.birth <= :bound AND m.idx < :count"
 )
 
 

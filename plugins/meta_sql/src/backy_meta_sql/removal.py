@@ -74,18 +74,19 @@ class _Place:
     dying: bool
 
 
-def remove(connection: Connection, uid: str) -> Version:
+def remove(connection: Connection, session: int, uid: str) -> Version:
     """See `MetaStore.remove_version`."""
     version, row = read_version(connection, uid)
     if version.state is VersionState.REMOVING:
         return version
-    if row.session is not None:
+    if row.session is not None and row.session != session:
         writer = connection.execute(_WRITER, {"session": row.session}).one()
         raise VersionBusy(f"{named(version)} is being written by" + _HOLDER.format(**writer._mapping))
     holder = connection.execute(_PINS, {"id": row.id}).one_or_none()
     if holder is not None:
         raise VersionBusy(f"{named(version)} is pinned by" + _HOLDER.format(**holder._mapping))
-    connection.execute(text("UPDATE versions SET state = 'removing' WHERE id = :id"), {"id": row.id})
+    connection.execute(text("UPDATE versions SET state = 'removing', session = NULL WHERE id = :id"), {"id": row.id})
+    connection.execute(text("DELETE FROM pins WHERE writer = :id"), {"id": row.id})
     return read_version(connection, uid)[0]
 
 
@@ -121,6 +122,8 @@ def purge(
     deleted = 0
     places = _places(connection, version, row.id)
     for place in places:
+        if deleted == limit:
+            return PurgeStep(deleted, False), moved
         rows, done, cursor = _purge_place(connection, place, limit - deleted, cursors.get((uid, place.lineage)))
         deleted += rows
         if cursor is not None:

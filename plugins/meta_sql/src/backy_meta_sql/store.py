@@ -301,12 +301,12 @@ class SqlMetaStore(MetaStore):
 
     def remove_version(self, session: int, uid: str) -> Version:
         try:
-            return self._write(session, lambda c: removal.remove(c, uid))
+            return self._write(session, lambda c: removal.remove(c, session, uid))
         except VersionBusy:
             # Its holder may have died since this session looked.
             if not self._reap(self._database.is_urgent(session)).sessions:
                 raise
-        return self._write(session, lambda c: removal.remove(c, uid))
+        return self._write(session, lambda c: removal.remove(c, session, uid))
 
     def purge(self, session: int, uid: str, limit: int = 512) -> PurgeStep:
         step, cursors = self._write(session, lambda c: removal.purge(c, uid, limit, self._cursors))
