@@ -10,7 +10,7 @@ from backy_core.cli.command import command
 from backy_core.cli.documents import version_document
 from backy_core.cli.invocation import Invocation
 from backy_core.cli.table import aligned
-from backy_core.cli.units import human_size, local_time, short_uid
+from backy_core.cli.units import counted, human_location, human_size, local_time, short_uid
 from backy_core.errors import NotFound
 from backy_core.model import Version
 
@@ -55,9 +55,9 @@ def _lines(versions: Sequence[Version]) -> Iterator[str]:
                 local_time(version.created),
                 state_words(version),
                 human_size(version.size),
-                f"{version.statistics.changed_blocks} blocks" if version.statistics else "-",
+                counted(version.statistics.changed_blocks, "block") if version.statistics else "-",
                 human_size(version.statistics.stored_bytes) if version.statistics else "-",
-                version.source,
+                human_location(version.source),
             )
             for version in versions
         ],

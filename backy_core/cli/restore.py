@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 import click
 
@@ -10,7 +11,7 @@ from backy_core.cli.command import command
 from backy_core.cli.documents import damage_document, extents_document, version_document
 from backy_core.cli.invocation import Invocation
 from backy_core.cli.progress import showing_progress
-from backy_core.cli.units import human_duration, human_extent, human_size, short_uid
+from backy_core.cli.units import human_duration, human_extent, human_location, human_size, short_uid
 from backy_core.errors import EXIT_OK, EXIT_RESTORED_WITH_DAMAGE
 from backy_core.reports import RestoreReport
 
@@ -58,7 +59,8 @@ def command_line(invocation: Invocation, version: str, target: str, force: bool,
     )
     if report.damage or report.damaged_extents:
         lost = sum(extent.length for extent in report.damaged_extents)
-        invocation.tell("error", f"{human_size(lost)} of the version are damaged and read as zeros in {report.target}")
+        where = human_location(report.target)
+        invocation.tell("error", f"{human_size(lost)} of the version are damaged and read as zeros in {where}")
         return EXIT_RESTORED_WITH_DAMAGE
     return EXIT_OK
 
@@ -66,7 +68,7 @@ def command_line(invocation: Invocation, version: str, target: str, force: bool,
 def _lines(report: RestoreReport) -> Iterator[str]:
     version = report.version
     yield (
-        f"{version.volume}: version {short_uid(version)} is restored to {report.target}:"
+        f"{version.volume}: version {short_uid(version)} is restored to {human_location(report.target)}:"
         f" {human_size(report.written_bytes)} written, {human_size(report.hole_bytes)} are holes,"
         f" in {human_duration(report.duration_seconds)}"
     )
@@ -77,13 +79,13 @@ def _lines(report: RestoreReport) -> Iterator[str]:
             yield f"because: {found.kind.value} {found.key}: {found.reason}"
         yield f"next: `backy ls {version.volume}` lists other versions; `backy scrub` says which of them are whole"
     else:
-        yield _next_step(report.target)
+        yield _next_step(human_location(report.target))
 
 
 def _next_step(target: str) -> str:
-    path = target.removeprefix("file://")
-    if path.startswith("/dev/"):
+    path = quote(target)
+    if target.startswith("/dev/"):
         return f"next: `partprobe {path}` makes the kernel read its partitions again, then it can be mounted"
-    if path.startswith("/"):
+    if target.startswith("/"):
         return f"next: `losetup --find --show --partscan --read-only {path}` makes it a device to mount and look into"
     return "next: start the machine from it, or attach it to another one and look"

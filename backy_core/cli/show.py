@@ -11,7 +11,7 @@ from backy_core.cli.documents import extents_document, version_document
 from backy_core.cli.invocation import Invocation
 from backy_core.cli.ls import state_words
 from backy_core.cli.table import aligned
-from backy_core.cli.units import human_duration, human_extent, human_size, local_time
+from backy_core.cli.units import counted, human_duration, human_extent, human_location, human_size, local_time
 from backy_core.reports import VersionDetails
 
 __all__ = ["command_line"]
@@ -49,12 +49,12 @@ def _lines(details: VersionDetails) -> Iterator[str]:
         ("state", state_words(version)),
         ("created", local_time(version.created)),
         ("finished", local_time(version.finished) if version.finished else "not yet"),
-        ("source", version.source or "-"),
+        ("source", human_location(version.source) or "-"),
         ("base", version.base_uid or "none: everything was read"),
         ("size", f"{human_size(version.size)} ({version.size} bytes)"),
         (
             "blocks",
-            f"{details.data_blocks} with data, {details.hole_blocks} holes, of {human_size(version.block_size)}",
+            f"{details.data_blocks} with data, {details.hole_blocks} without, of {human_size(version.block_size)} each",
         ),
         ("stored", f"{human_size(details.stored_bytes)}, shared with other versions where content is the same"),
     ]
@@ -65,7 +65,7 @@ def _lines(details: VersionDetails) -> Iterator[str]:
                 ", ".join(
                     (
                         f"{human_size(numbers.read_bytes)} read",
-                        f"{numbers.changed_blocks} blocks changed",
+                        f"{counted(numbers.changed_blocks, 'block')} changed",
                         f"{human_size(numbers.stored_bytes)} stored",
                         human_duration(numbers.duration_seconds),
                     )

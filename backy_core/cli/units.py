@@ -11,6 +11,7 @@ __all__ = [
     "counted",
     "human_duration",
     "human_extent",
+    "human_location",
     "human_size",
     "local_time",
     "one_line",
@@ -47,6 +48,15 @@ def human_extent(extent: Extent) -> str:
         f"offset {extent.offset} (0x{extent.offset:x}, {human_size(extent.offset)}), "
         f"length {extent.length} (0x{extent.length:x}, {human_size(extent.length)})"
     )
+
+
+def human_location(url: str) -> str:
+    """A `file://` URL as the path it stands for, anything else as it is."""
+    if not url.startswith("file:///"):
+        return url
+    from urllib.parse import unquote
+
+    return unquote(url.removeprefix("file://"), errors="surrogateescape")
 
 
 def local_time(moment: datetime) -> str:

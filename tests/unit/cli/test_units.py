@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backy_core.cli.units import human_duration, human_extent, human_size, local_time, one_line, utc_time
+from backy_core.cli.units import (
+    human_duration,
+    human_extent,
+    human_location,
+    human_size,
+    local_time,
+    one_line,
+    utc_time,
+)
 from backy_core.model import Extent
 
 
@@ -69,3 +77,9 @@ def test_what_a_name_contains_does_not_reach_the_terminal_as_a_command() -> None
 @given(st.text())
 def test_one_line_is_one_printable_line(text: str) -> None:
     assert one_line(text).isprintable()
+
+
+def test_a_file_is_shown_as_a_path_and_anything_else_as_its_url() -> None:
+    assert human_location("file:///srv/my%20disk.img") == "/srv/my disk.img"
+    assert human_location("rbd://pool/image@snap%20shot") == "rbd://pool/image@snap%20shot"
+    assert human_location("") == ""
