@@ -171,8 +171,8 @@ class SourceConformance:
 class TargetConformance:
     """The contract of `backy_core.contracts.target.Target`, checked from outside.
 
-    `granularity`: as for sources. `capacity`: the largest size that fits the place. `can_hide`: after `abandon` there is
-    nothing of the full size (a file is gone or empty); where it cannot (a device), the place needs old bytes in it.
+    `granularity`: as for sources. `capacity`: the largest size that fits the place. `can_hide`: after `abandon` there
+    is nothing of the full size (a file is gone or empty); where it cannot (a device), the place needs old bytes in it.
     """
 
     granularity = 1
@@ -308,14 +308,14 @@ class TargetConformance:
         target.abandon()
         assert place.read(len(data)) == data
 
-    @pytest.mark.parametrize("write", [True, False], ids=["write", "zero"])
-    def test_a_range_beyond_the_size_is_refused_and_changes_nothing(self, place: TargetPlace, write: bool) -> None:
+    def test_a_range_beyond_the_size_is_refused_and_changes_nothing(self, place: TargetPlace) -> None:
         size = self.size(64 * KIB)
         target = place.open(size)
         target.write(0, noise(size))
-        call = (lambda: target.write(size - 1, b"\xbb\xbb")) if write else (lambda: target.zero(size - 1, 2))
         with pytest.raises((TargetError, OutOfSpace)):
-            call()
+            target.write(size - 1, b"\xbb\xbb")
+        with pytest.raises((TargetError, OutOfSpace)):
+            target.zero(size - 1, 2)
         target.finish()
         assert place.read(size) == noise(size)
 
