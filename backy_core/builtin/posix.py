@@ -39,7 +39,7 @@ class PosixStore(Store):
     gives the files of all puts so far their names. `anonymous` False: temporary files get names in `tmp/` (the fallback
     where the file system has no O_TMPFILE); `delete` clears those that a killed process left behind.
 
-    Unsynced files are bounded by `pending_objects` (default 256, less if the limit of open files is low) and
+    Unsynced files are bounded by `pending_objects` (default 64, less if the limit of open files is low) and
     `pending_bytes`; the put that reaches either syncs. An urgent put is durable when it returns.
     """
 
@@ -53,7 +53,7 @@ class PosixStore(Store):
         parallel_requests: int = 4,
         reserve_size: int = RESERVE_SIZE,
         pending_objects: int | None = None,
-        pending_bytes: int = 256 * 1024 * 1024,
+        pending_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         """Raises `RepositoryError` when `root` is absent or empty and `create` is not given."""
         self.location = location
@@ -64,9 +64,10 @@ class PosixStore(Store):
         self._anonymous = anonymous and os.path.isdir("/proc/self/fd")
         self._reserve = Reserve(self._root, reserve_size)
         self._publisher = Publisher(self._root, shown(root))
-        # Half of all descriptors at most: one batch is being filled while another is being synced.
-        limit = pending_objects or min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
-        self._pending_objects = max(1, limit)
+        # Small batches are quicker than large ones: fewer dirty pages, and others write while one waits for the disk.
+        # Of all descriptors they take half at most: one batch is being filled while another is being synced.
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # negative: no limit
+        self._pending_objects = pending_objects or (min(64, max(1, allowed // 4)) if allowed >= 0 else 64)
         self._pending_bytes = pending_bytes
         self._lock = threading.Lock()  # guards the next four
         self._pending: list[Unfinished] = []
