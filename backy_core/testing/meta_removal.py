@@ -116,6 +116,18 @@ class RemovalConformance:
         usage = meta.usage()
         assert (usage.map_rows, usage.chunks) == (0, 0)
 
+    @pytest.mark.parametrize("limit", [1, 2, 512])
+    def test_what_only_a_branch_saw_of_its_parent_goes_with_the_branch(self, meta: MetaStore, limit: int) -> None:
+        first = backup(meta, {0: "a"})
+        second = backup(meta, {0: "b"})
+        branch = backup(meta, {1: "x"}, base_uid=first.uid)
+        remove(meta, first, limit=limit)
+        assert shown(meta, branch) == expected({0: "a", 1: "x"})
+        remove(meta, branch, limit=limit)
+        assert shown(meta, second) == expected({0: "b"})
+        clean(meta)
+        assert (meta.usage().map_rows, meta.usage().chunks) == (1, 1)
+
     def test_neighbours_may_be_purged_in_turns(self, meta: MetaStore) -> None:
         versions = [backup(meta, {index: f"{number} {index}" for index in range(6)}) for number in range(5)]
         session = meta.open_session("rm")

@@ -51,6 +51,7 @@ def churn(meta: MetaStore, number: int) -> None:
     while True:
         try:
             backup(meta, source.choice(["a", "b"]), 2, source)
+            say("backed up")
             session = meta.open_session("rm")
             finished = [v for v in meta.versions() if v.state is VersionState.VALID]
             if len(finished) > 3:

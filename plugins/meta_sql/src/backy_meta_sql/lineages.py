@@ -11,7 +11,6 @@ from sqlalchemy import Connection, text
 
 from backy_core.errors import InternalError, InvalidInput, NotFound
 from backy_core.model import Version, VersionState, block_count
-from backy_meta_sql import schema
 from backy_meta_sql.reading import Chains, latest
 from backy_meta_sql.rows import execute_many, inserted, instant_text, named, read_version, read_versions
 
@@ -173,7 +172,7 @@ def _start(connection: Connection, session: int, request: Request, base: Version
             prepared = count
         lineage = inserted(
             connection,
-            schema.lineages,
+            "lineages",
             {
                 "volume": request.volume,
                 "block_size": request.block_size,
@@ -191,7 +190,7 @@ def _start(connection: Connection, session: int, request: Request, base: Version
     uid = secrets.token_hex(8)
     number = inserted(
         connection,
-        schema.versions,
+        "versions",
         {
             "uid": uid,
             "volume": request.volume,

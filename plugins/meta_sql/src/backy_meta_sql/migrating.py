@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from backy_core.errors import RepositoryError
 from backy_meta_sql.revisions import HEAD, VERSION_TABLE
@@ -16,11 +17,18 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def recorded_revision(connection: Connection, place: str) -> str | None:
     """The revision of the schema at `place`, None for an empty database; raises `RepositoryError` for a foreign one."""
-    tables = inspect(connection).get_table_names()
-    if VERSION_TABLE in tables:
-        found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()
+    # The common case first, and alone: listing tables loads what `backy ls` has no time for.
+    try:
+        with connection.begin_nested():
+            found = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()
+    except (OperationalError, ProgrammingError):
+        tables = inspect(connection).get_table_names()
+        if VERSION_TABLE in tables:
+            raise
+    else:
         if found is not None:
             return str(found)
+        tables = [VERSION_TABLE]
     if tables:
         raise RepositoryError(
             f"{place} is the database of another program (it holds {tables[0]!r}); name another file for backy"

@@ -21,7 +21,7 @@ from backy_core.model import Version, VersionState
 from backy_meta_sql.rows import execute_many, named, read_version, read_versions
 from backy_meta_sql.writing import queue_chunks
 
-__all__ = ["Cursor", "pin", "purge", "remove"]
+__all__ = ["Cursor", "pin", "purge", "remove", "unpin"]
 
 _HOLDER = " `{command}` of process {pid} on {host}; wait for it or stop it"
 _PINS = text(
@@ -104,6 +104,17 @@ def pin(connection: Connection, session: int, uid: str) -> Version:
         {"session": session, "version": row.id},
     )
     return version
+
+
+def unpin(connection: Connection, session: int, uid: str) -> None:
+    """See `MetaStore.unpin`."""
+    connection.execute(
+        text(
+            "DELETE FROM pins WHERE session = :session AND writer IS NULL"
+            " AND version = (SELECT id FROM versions WHERE uid = :uid)"
+        ),
+        {"session": session, "uid": uid},
+    )
 
 
 def purge(

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Table, TextClause, bindparam, insert, text
+from sqlalchemy import Connection, Row, TextClause, bindparam, insert, text
 
 from backy_core.errors import NotFound
 from backy_core.model import BackupStatistics, Chunk, Version, VersionState
@@ -76,9 +76,12 @@ def execute_many(connection: Connection, statement: TextClause, rows: Sequence[d
     return connection.execute(statement, rows).rowcount if rows else 0
 
 
-def inserted(connection: Connection, table: Table, values: dict[str, Any]) -> int:
-    """Insert one row; the number the database gave it."""
-    key = connection.execute(insert(table), values).inserted_primary_key
+def inserted(connection: Connection, table: str, values: dict[str, Any]) -> int:
+    """Insert one row into the table of this name; the number the database gave it."""
+    # Late: declaring the tables takes time that commands which only read can do without.
+    from backy_meta_sql.schema import metadata
+
+    key = connection.execute(insert(metadata.tables[table]), values).inserted_primary_key
     assert key is not None
     return int(key[0])
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-__all__ = ["lineages", "metadata", "sessions", "versions"]
+__all__ = ["metadata"]
 
 metadata = MetaData(
     naming_convention={
@@ -48,7 +48,7 @@ Table(
 )
 
 # A row is a run that may write; it goes when the run is over or taken for dead. Numbers are never given again.
-sessions = Table(
+Table(
     "sessions",
     metadata,
     Column("id", _ID, primary_key=True),
@@ -59,7 +59,7 @@ sessions = Table(
     sqlite_autoincrement=True,
 )
 
-lineages = Table(
+Table(
     "lineages",
     metadata,
     Column("id", _ID, primary_key=True),
@@ -74,7 +74,7 @@ lineages = Table(
 )
 
 # `prepared`: the next index of the work that `begin_version` does in steps; NULL when it is done.
-versions = Table(
+Table(
     "versions",
     metadata,
     Column("id", _ID, primary_key=True),

@@ -11,7 +11,6 @@ from sqlalchemy import Connection, text
 
 from backy_core.contracts.meta import Reaped
 from backy_core.model import chunk_key
-from backy_meta_sql import schema
 from backy_meta_sql.rows import execute_many, inserted, instant_text, wanted
 
 __all__ = ["all_sessions", "clear_up", "doom", "open_session"]
@@ -24,7 +23,7 @@ _DOOM = text(
 def open_session(connection: Connection, command: str, now: datetime) -> int:
     """Register a run of `command` by this process; its number."""
     values = {"command": command, "host": platform.node(), "pid": os.getpid(), "started": instant_text(now)}
-    return inserted(connection, schema.sessions, values)
+    return inserted(connection, "sessions", values)
 
 
 def all_sessions(connection: Connection) -> list[int]:

@@ -283,6 +283,9 @@ class SqlMetaStore(MetaStore):
     def pin(self, session: int, uid: str) -> Version:
         return self._write(session, lambda c: removal.pin(c, session, uid))
 
+    def unpin(self, session: int, uid: str) -> None:
+        self._write(session, lambda c: removal.unpin(c, session, uid))
+
     def chunk(self, digest: bytes) -> Chunk | None:
         statement = text("SELECT id AS chunk, digest, nonce, stored_size, bad FROM chunks WHERE digest = :digest")
         row = self._database.read(lambda c: c.execute(statement, {"digest": digest}).one_or_none())
