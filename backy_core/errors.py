@@ -11,9 +11,12 @@ from typing import ClassVar
 __all__ = [
     "EXIT_CODES",
     "EXIT_DAMAGE_FOUND",
+    "EXIT_HANGUP",
     "EXIT_INTERRUPTED",
     "EXIT_OK",
+    "EXIT_OUTPUT",
     "EXIT_RESTORED_WITH_DAMAGE",
+    "EXIT_TERMINATED",
     "AmbiguousSelector",
     "BackyError",
     "ConfigurationError",
@@ -183,7 +186,11 @@ class SourceError(BackyError):
 EXIT_OK = 0
 EXIT_RESTORED_WITH_DAMAGE = 3
 EXIT_DAMAGE_FOUND = 20
+EXIT_HANGUP = 129
 EXIT_INTERRUPTED = 130
+EXIT_OUTPUT = 141
+"""What a shell says of a broken pipe: the work was done, but its result could not be printed."""
+EXIT_TERMINATED = 143
 
 EXIT_CODES: dict[int, str] = {
     EXIT_OK: "success",
@@ -201,6 +208,9 @@ EXIT_CODES: dict[int, str] = {
     OutOfSpace.exit_code: OutOfSpace.meaning,
     SourceError.exit_code: SourceError.meaning,
     EXIT_DAMAGE_FOUND: "scrub found damage",
+    EXIT_HANGUP: "ended by SIGHUP",
     EXIT_INTERRUPTED: "interrupted by the operator",
+    EXIT_OUTPUT: "standard output could not be written: its reader is gone, or its disk is full",
+    EXIT_TERMINATED: "ended by SIGTERM",
 }
 """Every exit code of the command `backy` and what it means; the manual prints this table."""

@@ -61,22 +61,20 @@ class _Scrub:
                     version = self._engine.meta.pin(self._session, candidate.uid)
                 except NotFound:
                     continue
-                holders: dict[int, list[int]] = {}
                 try:
                     for chunk, length, found in workers.ordered(self._check, self._unread(version, meter), ahead):
                         self._take_in(chunk, length, found)
                         meter.count(stored_bytes=chunk.stored_size)
                         meter.show()
                 finally:
-                    for version_changed in self._record():
-                        changed[version_changed.uid] = version_changed
+                    changed.update((other.uid, other) for other in self._record())
                 if self._damaged:
-                    holders = self._holders(version)
+                    damage.extend(self._describe(version, self._holders(version)))
                 done.append(version)
-                damage.extend(self._describe(version, holders))
+                # Not longer than needed: a scrub of everything takes hours, and somebody may want to remove this one.
+                self._engine.meta.unpin(self._session, version.uid)
         meter.end()
-        for version_changed in self._engine.meta.refresh_states(self._session):
-            changed[version_changed.uid] = version_changed
+        changed.update((other.uid, other) for other in self._engine.meta.refresh_states(self._session))
         finished = {version.uid: version for version in self._engine.meta.versions()}
         now = [finished.get(uid, version) for uid, version in changed.items()]
         return ScrubReport(

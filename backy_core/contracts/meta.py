@@ -276,6 +276,10 @@ class MetaStore(ABC):
         """Hold a version against removal until the session closes. Raises `NotFound` when it is gone or going."""
 
     @abstractmethod
+    def unpin(self, session: int, uid: str) -> None:
+        """Let go of what `pin` held. A version that this session does not hold is no error."""
+
+    @abstractmethod
     def chunk(self, digest: bytes) -> Chunk | None:
         """The chunk with this digest as it is now: a reader that missed an object asks again before it gives up."""
 
