@@ -217,6 +217,24 @@ def test_threads_of_one_process_write_at_once(made: Path) -> None:
     assert_sound(made)
 
 
+def test_a_lock_file_without_a_session_is_cleared_up_and_a_held_one_is_not(made: Path) -> None:
+    with opened(made) as meta, opened(made) as other:
+        living = meta.open_session("backup")
+        folder = made / "m.db.sessions"
+        (folder / "4711").touch()
+        assert other.reap().sessions == 0
+        assert [file.name for file in folder.iterdir()] == [str(living)]
+        # The row is gone, the process is not: it clears up after itself.
+        direct = sqlite3.connect(made / "m.db")
+        direct.execute("DELETE FROM sessions")
+        direct.commit()
+        direct.close()
+        other.reap()
+        assert [file.name for file in folder.iterdir()] == [str(living)]
+        meta.close_session(living)
+        assert list(folder.iterdir()) == []
+
+
 def test_the_many_sessions_of_a_crashed_host_are_cleared_up_together(made: Path) -> None:
     direct = sqlite3.connect(made / "m.db")
     direct.executemany(

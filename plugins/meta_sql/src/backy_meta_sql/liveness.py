@@ -63,6 +63,13 @@ class Liveness:
             self._held[session] = handle
         return True
 
+    def claimed(self) -> set[int]:
+        """The sessions that have a lock file, known or not."""
+        try:
+            return {int(name) for name in os.listdir(self._folder) if name.isdecimal()}
+        except FileNotFoundError:
+            return set()
+
     def let_go(self, session: int) -> None:
         """Drop the lock and leave the file."""
         with self._guard:

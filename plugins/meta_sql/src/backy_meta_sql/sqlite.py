@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote
@@ -96,6 +97,10 @@ class SqliteBackend:
     def seize(self, session: int) -> bool:
         """Take over a session whose process is dead."""
         return self._liveness.seize(session)
+
+    def strays(self, known: Collection[int]) -> set[int]:
+        """Sessions that have a proof of life but are not among the known ones."""
+        return self._liveness.claimed().difference(known)
 
     def let_go(self, session: int) -> None:
         """Seized, but not cleared up: leave the session to the next reaper."""

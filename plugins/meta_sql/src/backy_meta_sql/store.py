@@ -170,7 +170,8 @@ class SqlMetaStore(MetaStore):
 
     def _reap(self, urgent: bool) -> Reaped:
         ours = self._database.sessions
-        found = [s for s in self._database.read(sessions.all_sessions) if s not in ours and self._backend.seize(s)]
+        known = self._database.read(sessions.all_sessions)
+        found = [s for s in known if s not in ours and self._backend.seize(s)]
         total = Reaped()
         try:
             for some in slices(found, _REAP_BATCH):
@@ -183,7 +184,16 @@ class SqlMetaStore(MetaStore):
         finally:
             for session in found:
                 self._backend.let_go(session)
+        if self._backend.strays(known):
+            self._database.write(self._sweep, urgent=urgent)
         return total
+
+    def _sweep(self, connection: Connection) -> None:
+        # What a process left that was killed between claiming a session and its row, or between losing the row and this.
+        # A claim is only made in a writer's turn, so here none is half made.
+        for session in self._backend.strays(sessions.all_sessions(connection)):
+            if self._backend.seize(session):
+                self._backend.release(session)
 
     # -- writing a version ---------------------------------------------------------------------------------------
 
