@@ -151,7 +151,7 @@ def test_a_frozen_writer_that_nobody_fenced_goes_on(made: Path, start: Start) ->
 
 
 def test_four_writers_take_turns_and_the_longest_hold_is_recorded(
-    made: Path, start: Start, record_property: Callable[[str, object], None]
+    made: Path, start: Start, request: pytest.FixtureRequest
 ) -> None:
     children = [start("writers", number) for number in range(4)]
     for child in children:
@@ -161,8 +161,10 @@ def test_four_writers_take_turns_and_the_longest_hold_is_recorded(
     counters = [json.loads(said(child)) for child in children]
     for child in children:
         assert child.wait() == 0
-    record_property("longest wait of a writer, seconds", max(wait for _, wait, _ in counters))
-    record_property("longest write transaction, seconds", max(held for _, _, held in counters))
+    request.node.user_properties += [
+        ("longest wait of a writer, seconds", max(wait for _, wait, _ in counters)),
+        ("longest write transaction, seconds", max(held for _, _, held in counters)),
+    ]
     assert all(transactions > 120 and held > 0 for transactions, _, held in counters)
     with opened(made) as meta:
         assert len([v for v in meta.versions() if v.state is VersionState.VALID]) == 12

@@ -189,7 +189,7 @@ class SqlMetaStore(MetaStore):
         return total
 
     def _sweep(self, connection: Connection) -> None:
-        # What a process left that was killed between claiming a session and its row, or between losing the row and this.
+        # Left by a process that was killed between claiming a session and its row, or between losing the row and this.
         # A claim is only made in a writer's turn, so here none is half made.
         for session in self._backend.strays(sessions.all_sessions(connection)):
             if self._backend.seize(session):
