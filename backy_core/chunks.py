@@ -44,13 +44,11 @@ class ChunkReader:
         try:
             return self._fetch(now, length)
         except ObjectMissing as error:
-            kind, reason = DamageKind.MISSING, error
+            raise _damaged(now, DamageKind.MISSING, "is not in the store") from error
         except ObjectCorrupt as error:
-            kind, reason = DamageKind.CORRUPT, error
+            raise _damaged(now, DamageKind.CORRUPT, str(error)) from error
         except ObjectUnreadable as error:
-            kind, reason = DamageKind.UNREADABLE, error
-        text = "is not in the store" if kind is DamageKind.MISSING else str(reason)
-        raise ChunkDamaged(now, Damage(kind, now.key, text)) from reason
+            raise _damaged(now, DamageKind.UNREADABLE, str(error)) from error
 
     def _fetch(self, chunk: Chunk, length: int) -> bytes:
         data = self._store.get(chunk.key)
@@ -60,3 +58,7 @@ class ChunkReader:
         if self._hash.digest(content) != chunk.digest:
             raise ObjectCorrupt("its content does not have the digest in its name: another object lies in its place")
         return content
+
+
+def _damaged(chunk: Chunk, kind: DamageKind, reason: str) -> ChunkDamaged:
+    return ChunkDamaged(chunk, Damage(kind, chunk.key, reason))
