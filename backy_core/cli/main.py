@@ -15,12 +15,9 @@ import click
 from backy_core.cli.group import backy, usage_message
 from backy_core.cli.invocation import Invocation, error_document
 from backy_core.cli.output import OutputFailed, watch_output
-from backy_core.errors import EXIT_INTERRUPTED, BackyError, InternalError, InvalidInput
+from backy_core.errors import EXIT_INTERRUPTED, EXIT_OUTPUT, BackyError, InternalError, InvalidInput
 
-__all__ = ["EXIT_OUTPUT", "Terminated", "main", "run"]
-
-EXIT_OUTPUT = 141
-"""Standard output could not be written: its reader is gone, its disk full. What a shell says of a broken pipe."""
+__all__ = ["Terminated", "main", "run"]
 
 
 class Terminated(BaseException):
