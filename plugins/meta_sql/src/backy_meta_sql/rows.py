@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, TextClause, bindparam, insert, text
+from sqlalchemy import Connection, Row, TextClause, bindparam, text
 
 from backy_core.errors import NotFound
 from backy_core.model import BackupStatistics, Chunk, Version, VersionState

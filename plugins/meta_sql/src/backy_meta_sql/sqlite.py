@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
@@ -25,12 +25,17 @@ WRITER = "backy_writer"
 """The execution option of a connection whose transactions write."""
 
 
+_PLAIN = "/:@+,="
+"""What a path keeps unquoted in a URL besides letters, digits and `_.-~`."""
+
+
 def path_of(location: str) -> Path:
-    """The absolute path that a `sqlite:///` URL names; raises `InvalidInput` for anything else."""
+    """The absolute path that a `sqlite:///` URL names, percent escapes resolved; raises `InvalidInput` for anything else."""
     rest = location.removeprefix("sqlite://")
-    if rest == location or not rest.startswith("/") or not rest.strip("/") or "?" in rest or "\0" in rest:
+    is_path = rest != location and rest.startswith("/") and rest.strip("/")
+    if not is_path or "?" in rest or "\0" in unquote(rest):
         raise InvalidInput(f"{location!r} is no metadata URL; write sqlite:///absolute/path, without options")
-    return Path(os.path.normpath("/" + rest.lstrip("/")))
+    return Path(os.path.normpath("/" + os.fsdecode(unquote_to_bytes(rest)).lstrip("/")))
 
 
 class SqliteBackend:
@@ -42,7 +47,7 @@ class SqliteBackend:
     def __init__(self, path: Path, *, wait_seconds: float = 30.0, mountinfo: Path = MOUNTINFO) -> None:
         refuse_network(path, mountinfo)
         self.path = path
-        self.location = f"sqlite://{path}"
+        self.location = f"sqlite://{quote(os.fsencode(path), safe=_PLAIN)}"
         self._wait_seconds = wait_seconds
         self._turns = WriterTurns(path, wait_seconds)
         self._liveness = Liveness(path)
