@@ -17,7 +17,7 @@ from backy_core.contracts.source import Source
 from backy_core.engine import Engine
 from backy_core.errors import InvalidHints
 from backy_core.extents import BlockRanges
-from backy_core.model import BackupStatistics, chunk_key
+from backy_core.model import BackupStatistics, VersionState, chunk_key
 from backy_core.pipeline import Buffers, Meter, Workers, buffer_count
 from backy_core.publisher import Publisher
 from backy_core.reports import BackupReport, ProgressCallback, ignore_progress
@@ -72,10 +72,13 @@ def backup(
     warnings = []
     if writing.continued:
         warnings.append(f"an interrupted backup of {volume} was continued; what it had stored was not stored again")
-    if statistics.healed_chunks:
-        healed = engine.meta.refresh_states(session)
-        names = "".join(f", {other.volume} {other.uid} is {other.state.value} again" for other in healed)
+    # Always: an interrupted run may have healed chunks and not come to this.
+    healed = [other for other in engine.meta.refresh_states(session) if other.state is VersionState.VALID]
+    if statistics.healed_chunks or healed:
+        names = "".join(f", {other.volume} {other.uid} is valid again" for other in healed)
         warnings.append(f"{statistics.healed_chunks} damaged chunks were stored anew{names}")
+    if version.state is not VersionState.VALID:
+        warnings.append(f"{version.uid} uses chunks that were found damaged meanwhile; back {volume} up again")
     return BackupReport(version, statistics, engine.store.location, writing.continued, tuple(warnings))
 
 
@@ -213,12 +216,13 @@ class _Run:
         if changed:
             self._store(changed, workers, publisher)
         last = group[-1][0].index
-        publisher.dealt_with(last + 1)
-        publisher.publish_when_due()
         if self._whole:
+            # With hints, most blocks below this one were not looked at: another run must not skip them.
+            publisher.dealt_with(last + 1)
             self._meter.reach(min((last + 1) * self._version.block_size, self._version.size))
         else:
             self._meter.reach(self._read_bytes)
+        publisher.publish_when_due()
 
     def _store(self, changed: list[_Looked], workers: Workers, publisher: Publisher) -> None:
         self._changed += len(changed)

@@ -64,8 +64,7 @@ def hinted_blocks(meta: MetaStore, writing: Writing, hints: BlockRanges) -> Iter
         if some is not None and some.size % some.block_size and some.block_count <= version.block_count:
             ends.add(some.block_count - 1)
     own = meta.own_indexes(version) if writing.continued else iter(())
-    merged = _unique(heapq.merge(hints, sorted(ends), own, meta.bad_indexes(version)))
-    wanted = (index for index in merged if index >= writing.position)
+    wanted = _unique(heapq.merge(hints, sorted(ends), own, meta.bad_indexes(version)))
     while indexes := list(islice(wanted, MOST_VIEWED)):
         current = meta.view(version, indexes)
         for index in indexes:
@@ -90,9 +89,16 @@ def sample_of_unhinted(meta: MetaStore, writing: Writing, hints: BlockRanges) ->
     return [
         candidate
         for candidate in found
-        if not (candidate.current is not None and (candidate.current.own or _is_bad(candidate.current)))
+        if not (
+            candidate.current is not None and (_is_rewritten(candidate.current, writing) or _is_bad(candidate.current))
+        )
         and (base is None or _same_length(candidate.index, version, base))
     ]
+
+
+def _is_rewritten(block: MappedBlock, writing: Writing) -> bool:
+    """An interrupted run has written it. Rows of its own a version may also have by copying its base."""
+    return block.own and writing.continued
 
 
 def _is_bad(block: MappedBlock) -> bool:

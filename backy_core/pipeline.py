@@ -26,7 +26,8 @@ R = TypeVar("R")
 _RESIDENT = 112 * 1024 * 1024
 """What the interpreter, the libraries and one database connection occupy beside the buffers."""
 
-_FEWEST_BUFFERS = 4
+_FEWEST_BUFFERS = 2
+"""So blocks of 64 MiB go beyond the default memory: two of them, and what compressing them takes, must fit."""
 _MOST_BUFFERS = 64
 
 

@@ -51,6 +51,7 @@ class Publisher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="backy-publish")
         self._waiting: deque[Future[PublishResult]] = deque()
         self._result = PublishResult()
+        self._failed: BaseException | None = None
 
     def is_storing(self, digest: bytes) -> bool:
         """A chunk with this digest is on its way, so a block that holds it needs no upload of its own."""
@@ -97,6 +98,17 @@ class Publisher:
         self._waiting.append(self._thread.submit(self._publish, batch))
 
     def _publish(self, batch: _Batch) -> PublishResult:
+        # What one batch has lost may be what a later one builds on: objects that the store dropped together, chunks
+        # that blocks refer to, the position. So after a failure nothing is published any more.
+        if self._failed is not None:
+            raise self._failed
+        try:
+            return self._publish_next(batch)
+        except BaseException as error:
+            self._failed = error
+            raise
+
+    def _publish_next(self, batch: _Batch) -> PublishResult:
         chunks = [put.result() for put in batch.puts]
         if chunks:
             self._store.sync()

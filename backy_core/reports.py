@@ -56,7 +56,10 @@ class BackupReport:
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """A finished restore. With `damage` all good blocks were written and the listed extents read as zeros."""
+    """A finished restore. With damage all good blocks were written, and the damaged extents read as zeros.
+
+    `damaged_extents` is complete; `damage` describes the first ten thousand of the `damaged_chunks`.
+    """
 
     version: Version
     target: str
@@ -64,21 +67,28 @@ class RestoreReport:
     hole_bytes: int
     damage: tuple[Damage, ...] = ()
     damaged_extents: tuple[Extent, ...] = ()
+    damaged_chunks: int = 0
     duration_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ScrubReport:
-    """What a scrub read and found. `invalidated`, `revalidated`: versions whose state it changed."""
+    """What a scrub read and found. `invalidated`, `revalidated`: versions whose state it changed.
+
+    `damage` describes the first ten thousand of the `damaged_chunks`, once for each version that uses them.
+    """
 
     versions: tuple[Version, ...]
     chunks: int
     read_bytes: int
     stored_bytes: int
     damage: tuple[Damage, ...] = ()
+    damaged_chunks: int = 0
     invalidated: tuple[Version, ...] = ()
     revalidated: tuple[Version, ...] = ()
     duration_seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

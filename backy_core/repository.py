@@ -7,36 +7,26 @@ with backy_core.Repository.open() as repository:
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from backy_core import settings as configuration
-from backy_core.errors import InvalidInput, NotFound, RepositoryError, VersionBusy
-from backy_core.model import (
-    DEFAULT_BLOCK_SIZE,
-    MAX_BLOCK_SIZE,
-    MIN_BLOCK_SIZE,
-    RepositoryFacts,
-    Version,
-    VersionState,
-)
-from backy_core.objects.identity import FORMAT
-from backy_core.plugins import Plugins, installed, normalise, scheme
+from backy_core.errors import NotFound, RepositoryError, VersionBusy
+from backy_core.model import RepositoryFacts, Version, VersionState
+from backy_core.objects.identity import check_generation, read_config
+from backy_core.opening import open_meta, open_source, open_store, open_target, plugins_of
+from backy_core.plugins import Plugins
 from backy_core.reports import ProgressCallback, ignore_progress
 from backy_core.selectors import check_volume_name, select
 from backy_core.settings import RepositorySettings
 
 if TYPE_CHECKING:
     from backy_core.contracts.meta import MetaStore, Usage
-    from backy_core.contracts.source import Source
-    from backy_core.contracts.store import Store
-    from backy_core.contracts.target import Target
     from backy_core.engine import Engine
     from backy_core.reports import BackupReport, CleanupReport, RemoveReport, RestoreReport, ScrubReport, VersionDetails
 
@@ -75,38 +65,16 @@ class Repository:
         An `init` that was interrupted is completed by the next. Raises `RepositoryError` when the repository exists,
         or when the store or the database belongs to another one.
         """
-        name, path = configuration.locate(name)
-        default_store, default_metadata = configuration.default_locations(name)
-        wanted = RepositorySettings(
-            name=name,
-            path=path,
-            store=normalise(store) if store else default_store,
-            metadata=metadata or default_metadata,
-            compression=compression or configuration.DEFAULT_COMPRESSION,
+        from backy_core.initialise import initialise
+
+        path = initialise(
+            name,
+            store=store,
+            metadata=metadata,
+            hash_name=hash_name,
+            block_size=block_size,
+            compression=compression,
         )
-        configuration.compression_level(wanted.compression)
-        configuration.refuse_password(wanted.store)
-        configuration.refuse_password(wanted.metadata)
-        facts = RepositoryFacts(
-            repository_id=str(uuid.uuid4()),
-            format=FORMAT,
-            hash_name=hash_name or _default_hash(),
-            block_size=_checked_block_size(block_size or DEFAULT_BLOCK_SIZE),
-            created=datetime.now(UTC).replace(microsecond=0),
-        )
-        plugins = _plugins_of(wanted)
-        plugins.open("hash", facts.hash_name, "new_hash", name=facts.hash_name)
-        settings, fresh = _claim(wanted)
-        try:
-            with (
-                _open_store(plugins, settings, create=True) as opened_store,
-                _open_meta(plugins, settings, create=True) as meta,
-            ):
-                _initialise(opened_store, meta, facts, fresh)
-        except BaseException:
-            if fresh:
-                settings.path.unlink(missing_ok=True)
-            raise
         return cls.open(str(path))
 
     @classmethod
@@ -116,8 +84,8 @@ class Repository:
         Only the metadata store is opened; the store follows when something needs it.
         """
         settings = configuration.load(name)
-        plugins = _plugins_of(settings)
-        meta = _open_meta(plugins, settings, create=False)
+        plugins = plugins_of(settings)
+        meta = open_meta(plugins, settings, create=False)
         try:
             return cls(settings, plugins, meta)
         except BaseException:
@@ -126,8 +94,7 @@ class Repository:
 
     def close(self) -> None:
         """Give back connections and files."""
-        if "engine" in self.__dict__:
-            self.engine.store.close()
+        self._close_store()
         self.meta.close()
 
     def __enter__(self) -> Self:
@@ -143,12 +110,11 @@ class Repository:
         """The store, hash and envelope, opened when first needed and found to belong to this database."""
         from backy_core.engine import Engine
         from backy_core.objects.envelope import Envelope
-        from backy_core.objects.identity import read_config
         from backy_core.pipeline import worker_count
 
         level = configuration.compression_level(self.settings.compression)
         hash_ = self._plugins.open("hash", self.facts.hash_name, "new_hash", name=self.facts.hash_name)
-        store = _open_store(self._plugins, self.settings, create=False)
+        store = open_store(self._plugins, self.settings, create=False)
         try:
             found = read_config(store)
             if found is None:
@@ -191,7 +157,7 @@ class Repository:
 
         check_volume_name(volume)
         base_uid = self._finished(base).uid if base is not None else None
-        with self._open_source(source) as opened:
+        with open_source(self._plugins, self.settings, source) as opened:
             touched = read_hints(hints, opened.size, self.facts.block_size) if hints is not None else None
             with self._writing("backup") as session:
                 report = backup(
@@ -204,7 +170,8 @@ class Repository:
                     base_uid=base_uid,
                     progress=progress,
                 )
-        self._plugins.notify("version_finished", facts=report.version)
+        if report.version.state is VersionState.VALID:
+            self._plugins.notify("version_finished", facts=report.version)
         return report
 
     def restore(
@@ -217,7 +184,7 @@ class Repository:
         engine = self.engine
         with self._session("restore") as session:
             chosen = self.meta.pin(session, chosen.uid)
-            opened = self._open_target(target, chosen, force)
+            opened = open_target(self._plugins, self.settings, target, chosen, force=force)
             try:
                 report = restore(engine, session, chosen, opened, progress=progress)
             finally:
@@ -291,110 +258,27 @@ class Repository:
             raise VersionBusy(f"version {found.uid} of {found.volume} is still being written; wait for its backup")
         return found
 
+    def _close_store(self) -> None:
+        engine = self.__dict__.pop("engine", None)
+        if engine is not None:
+            engine.store.close()
+
     @contextmanager
     def _session(self, command: str) -> Iterator[int]:
         session = self.meta.open_session(command)
         try:
             yield session
+        except BaseException:
+            # After an error nobody knows what the store's connections and caches are worth: the next one opens it anew.
+            self._close_store()
+            raise
         finally:
             self.meta.close_session(session)
 
     @contextmanager
     def _writing(self, command: str) -> Iterator[int]:
         """A session that changes what the store or the map holds: not with a database that is behind the store."""
-        from backy_core.objects.identity import check_generation
-
         store = self.engine.store
         with self._session(command) as session:
-            check_generation(store, self.meta.generation())
+            check_generation(store, self.meta.generation)
             yield session
-
-    def _open_source(self, location: str) -> Source:
-        url = normalise(location)
-        opened: Source = self._plugins.open(
-            "io", scheme(url), "open_source", location=url, settings=_settings(self._plugins, self.settings, "io", url)
-        )
-        return opened
-
-    def _open_target(self, location: str, version: Version, force: bool) -> Target:
-        url = normalise(location)
-        opened: Target = self._plugins.open(
-            "io",
-            scheme(url),
-            "open_target",
-            location=url,
-            settings=_settings(self._plugins, self.settings, "io", url),
-            size=version.size,
-            force=force,
-            source=version.source,
-        )
-        return opened
-
-
-def _settings(plugins: Plugins, settings: RepositorySettings, kind: str, url: str) -> Any:
-    """The settings object of the plugin that answers to `url`, or None when it has no settings."""
-    name = scheme(url)
-    return settings.plugin_settings(kind, name, plugins.settings_type(kind, name))
-
-
-def _plugins_of(settings: RepositorySettings) -> Plugins:
-    return Plugins(settings.plugins_only, settings.plugin_choices)
-
-
-def _open_store(plugins: Plugins, settings: RepositorySettings, *, create: bool) -> Store:
-    url = settings.store
-    chosen = _settings(plugins, settings, "store", url)
-    opened: Store = plugins.open("store", scheme(url), "open_store", location=url, settings=chosen, create=create)
-    return opened
-
-
-def _open_meta(plugins: Plugins, settings: RepositorySettings, *, create: bool) -> MetaStore:
-    url = settings.metadata
-    chosen = _settings(plugins, settings, "meta", url)
-    opened: MetaStore = plugins.open("meta", scheme(url), "open_meta", location=url, settings=chosen, create=create)
-    return opened
-
-
-def _claim(wanted: RepositorySettings) -> tuple[RepositorySettings, bool]:
-    """Write the settings file, or take up the one of an interrupted `init`: only what it names is completed."""
-    try:
-        configuration.save(wanted)
-        return wanted, True
-    except RepositoryError:
-        found = configuration.load(str(wanted.path))
-        if (found.store, found.metadata) != (wanted.store, wanted.metadata):
-            raise
-        return found, False
-
-
-def _initialise(store: Store, meta: MetaStore, facts: RepositoryFacts, fresh: bool) -> None:
-    """Record the facts in the database, then in the store; either may be there from an `init` that was interrupted."""
-    from backy_core.objects.identity import read_config, write_config
-
-    stored, recorded = read_config(store), None
-    with suppress(RepositoryError):
-        recorded = meta.facts()
-    if stored is not None and (fresh or recorded is None or recorded.repository_id != stored.repository_id):
-        raise RepositoryError(
-            f"{store.location} belongs to the repository {stored.repository_id} already; give another --store"
-        )
-    if recorded is not None and (fresh or stored is not None or meta.versions()):
-        remedy = "give another --metadata" if fresh else "`backy backup SOURCE VOLUME` may follow"
-        raise RepositoryError(f"{meta.location} is initialised already as {recorded.repository_id}; {remedy}")
-    if recorded is None:
-        meta.initialise(facts)
-    write_config(store, recorded or facts)
-
-
-def _default_hash() -> str:
-    fit = {plugin.name for plugin in installed() if plugin.kind == "hash" and plugin.problem is None}
-    return "blake3" if "blake3" in fit else "sha512"
-
-
-def _checked_block_size(block_size: int) -> int:
-    if not MIN_BLOCK_SIZE <= block_size <= MAX_BLOCK_SIZE or block_size % MIN_BLOCK_SIZE:
-        raise InvalidInput(
-            f"a block size of {block_size} bytes is not possible; give a multiple of {MIN_BLOCK_SIZE} "
-            f"up to {MAX_BLOCK_SIZE}, such as {DEFAULT_BLOCK_SIZE}"
-        )
-    return block_size

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeAlias
 
 from backy_core.chunks import ChunkDamaged
 from backy_core.contracts.meta import MOST_VIEWED
 from backy_core.contracts.target import Target
 from backy_core.engine import Engine
 from backy_core.extents import extents_of_blocks
-from backy_core.model import Chunk, Damage, Extent, Version
+from backy_core.findings import Findings, Found
+from backy_core.model import Chunk, Extent, Version
 from backy_core.pipeline import Meter, Workers, buffer_count
 from backy_core.reports import ProgressCallback, RestoreReport, ignore_progress
 
 __all__ = ["restore"]
+
+_Written: TypeAlias = tuple[list[int], int, Found | None]
+"""Which blocks were dealt with, how many bytes came from the store for them, and what was wrong."""
 
 _WINDOW = MOST_VIEWED // 4
 """Blocks looked up at once: short enough that progress moves and an interrupt is heard."""
@@ -38,26 +44,27 @@ def restore(
     started = time.monotonic()
     meter = Meter("restore", version.size, progress)
     reader = engine.reader()
-    damaged: dict[int, ChunkDamaged] = {}
+    findings = Findings(lambda chunks: engine.meta.mark_bad(session, chunks))
+    damaged = array("q")
+    holders: dict[int, array[int]] = {}
     written = holes = 0
 
-    def write(chunk: Chunk, indexes: list[int]) -> tuple[list[int], int, ChunkDamaged | None]:
-        length = version.block_length(indexes[0])
+    def write(chunk: Chunk, indexes: list[int]) -> _Written:
         try:
-            content = reader.read(chunk, length)
-        except ChunkDamaged as found:
+            content = reader.read(chunk, version.block_length(indexes[0]))
+        except ChunkDamaged as error:
             for extent in extents_of_blocks(indexes, version.block_size, version.size):
                 _clear(target, extent)
-            return indexes, 0, found
+            return indexes, 0, Found(error)
         for index in indexes:
             target.write(index * version.block_size, content)
         return indexes, chunk.stored_size, None
 
-    def clear(extent: Extent) -> tuple[list[int], int, ChunkDamaged | None]:
+    def clear(extent: Extent) -> _Written:
         _clear(target, extent)
         return [], 0, None
 
-    def steps() -> Iterator[Callable[[], tuple[list[int], int, ChunkDamaged | None]]]:
+    def steps() -> Iterator[Callable[[], _Written]]:
         nonlocal holes
         for start in range(0, version.block_count, _WINDOW):
             window = range(start, min(start + _WINDOW, version.block_count))
@@ -72,24 +79,30 @@ def restore(
     ahead = max(2, min(2 * engine.workers, buffer_count(engine.memory, version.block_size) // 2))
     with Workers(engine.workers) as workers:
         for indexes, stored, found in workers.ordered(lambda step: step(), steps(), ahead):
-            if found is not None:
-                damaged.update(dict.fromkeys(indexes, found))
+            length = sum(version.block_length(index) for index in indexes)
+            if found is None:
+                written += length
             else:
-                written += sum(version.block_length(index) for index in indexes)
-            meter.count(done=sum(version.block_length(index) for index in indexes), stored_bytes=stored)
+                damaged.extend(indexes)
+                if found.chunk.id not in holders:
+                    findings.add(found)
+                if found.chunk in findings:
+                    holders.setdefault(found.chunk.id, array("q")).extend(indexes)
+            meter.count(done=length, stored_bytes=stored)
             meter.show()
+    findings.flush()
     target.finish()
     meter.end()
-    if damaged:
-        engine.meta.mark_bad(session, [found.chunk for found in damaged.values()])
     return RestoreReport(
         version=version,
         target=target.location,
         written_bytes=written,
         hole_bytes=holes,
-        damage=_collect(damaged, version),
+        damage=tuple(findings.describe(version, dict(holders))),
         damaged_extents=tuple(extents_of_blocks(sorted(damaged), version.block_size, version.size)),
+        damaged_chunks=findings.chunks,
         duration_seconds=round(time.monotonic() - started, 3),
+        warnings=findings.warnings,
     )
 
 
@@ -110,21 +123,3 @@ def _sort_out(engine: Engine, version: Version, window: range) -> tuple[list[tup
 def _clear(target: Target, extent: Extent) -> None:
     if not target.starts_zeroed:
         target.zero(extent.offset, extent.length)
-
-
-def _collect(damaged: dict[int, ChunkDamaged], version: Version) -> tuple[Damage, ...]:
-    """One `Damage` a chunk, with the extents of this version that it leaves damaged."""
-    by_key: dict[str, tuple[Damage, list[int]]] = {}
-    for index in sorted(damaged):
-        damage = damaged[index].damage
-        by_key.setdefault(damage.key, (damage, []))[1].append(index)
-    return tuple(
-        Damage(
-            damage.kind,
-            damage.key,
-            damage.reason,
-            version.uid,
-            tuple(extents_of_blocks(indexes, version.block_size, version.size)),
-        )
-        for damage, indexes in by_key.values()
-    )

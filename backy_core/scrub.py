@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 
 from backy_core.chunks import ChunkDamaged
 from backy_core.contracts.meta import MOST_VIEWED
 from backy_core.engine import Engine
 from backy_core.errors import NotFound
-from backy_core.extents import extents_of_blocks
-from backy_core.model import Chunk, Damage, Version
+from backy_core.findings import MOST_LISTED, Findings, Found
+from backy_core.model import Chunk, Damage, Version, VersionState
 from backy_core.pipeline import Meter, Workers, buffer_count
 from backy_core.reports import ProgressCallback, ScrubReport, ignore_progress
 
@@ -42,23 +43,23 @@ class _Scrub:
         self._progress = progress
         self._reader = engine.reader()
         self._seen = _ChunkSet()
-        self._damaged: dict[int, ChunkDamaged] = {}
-        self._recorded: set[int] = set()
+        self._changed: dict[str, Version] = {}
+        self._findings = Findings(lambda chunks: self._note(engine.meta.mark_bad(session, chunks)))
         self._healthy_again: list[Chunk] = []
         self._chunks = self._read_bytes = self._stored_bytes = 0
 
     def work(self, versions: Sequence[Version]) -> ScrubReport:
         started = time.monotonic()
+        meta = self._engine.meta
         meter = Meter("scrub", sum(version.size for version in versions), self._progress)
         done: list[Version] = []
         damage: list[Damage] = []
-        changed: dict[str, Version] = {}
         block_size = self._engine.facts.block_size
         ahead = max(2, min(2 * self._engine.workers, buffer_count(self._engine.memory, block_size) // 2))
         with Workers(self._engine.workers) as workers:
             for candidate in versions:
                 try:
-                    version = self._engine.meta.pin(self._session, candidate.uid)
+                    version = meta.pin(self._session, candidate.uid)
                 except NotFound:
                     continue
                 try:
@@ -67,25 +68,28 @@ class _Scrub:
                         meter.count(stored_bytes=chunk.stored_size)
                         meter.show()
                 finally:
-                    changed.update((other.uid, other) for other in self._record())
-                if self._damaged:
-                    damage.extend(self._describe(version, self._holders(version)))
+                    self._findings.flush()
+                    self._healthy()
+                if self._findings.chunks and len(damage) < MOST_LISTED:
+                    damage.extend(self._findings.describe(version, self._holders(version)))
                 done.append(version)
                 # Not longer than needed: a scrub of everything takes hours, and somebody may want to remove this one.
-                self._engine.meta.unpin(self._session, version.uid)
+                meta.unpin(self._session, version.uid)
         meter.end()
-        changed.update((other.uid, other) for other in self._engine.meta.refresh_states(self._session))
-        finished = {version.uid: version for version in self._engine.meta.versions()}
-        now = [finished.get(uid, version) for uid, version in changed.items()]
+        self._note(meta.refresh_states(self._session))
+        finished = {version.uid: version for version in meta.versions()}
+        now = [finished.get(uid, version) for uid, version in self._changed.items()]
         return ScrubReport(
             versions=tuple(finished.get(version.uid, version) for version in done),
             chunks=self._chunks,
             read_bytes=self._read_bytes,
             stored_bytes=self._stored_bytes,
             damage=tuple(damage),
-            invalidated=tuple(version for version in now if version.state == "invalid"),
-            revalidated=tuple(version for version in now if version.state == "valid"),
+            damaged_chunks=self._findings.chunks,
+            invalidated=tuple(version for version in now if version.state is VersionState.INVALID),
+            revalidated=tuple(version for version in now if version.state is VersionState.VALID),
             duration_seconds=round(time.monotonic() - started, 3),
+            warnings=self._findings.warnings,
         )
 
     def _unread(self, version: Version, meter: Meter) -> Iterator[tuple[Chunk, int]]:
@@ -99,48 +103,44 @@ class _Scrub:
                 if block is not None and block.chunk is not None and self._seen.add(block.chunk.id):
                     yield block.chunk, version.block_length(index)
 
-    def _check(self, what: tuple[Chunk, int]) -> tuple[Chunk, int, ChunkDamaged | None]:
+    def _check(self, what: tuple[Chunk, int]) -> tuple[Chunk, int, Found | None]:
         """Read one chunk. In a worker's thread."""
         chunk, length = what
         try:
             self._reader.read(chunk, length)
-        except ChunkDamaged as found:
-            return chunk, length, found
+        except ChunkDamaged as error:
+            return chunk, length, Found(error)
         return chunk, length, None
 
-    def _take_in(self, chunk: Chunk, length: int, found: ChunkDamaged | None) -> None:
+    def _take_in(self, chunk: Chunk, length: int, found: Found | None) -> None:
         self._chunks += 1
         self._read_bytes += length
         self._stored_bytes += chunk.stored_size
         if found is not None:
-            self._damaged[chunk.id] = found
+            self._findings.add(found)
         elif chunk.bad:
             self._healthy_again.append(chunk)
+            if len(self._healthy_again) >= MOST_VIEWED:
+                self._healthy()
 
-    def _record(self) -> list[Version]:
-        """Write what was found since the last time into the metadata store; the versions it changed."""
-        meta = self._engine.meta
-        fresh = [found.chunk for id_, found in self._damaged.items() if id_ not in self._recorded]
-        self._recorded.update(self._damaged)
-        again, self._healthy_again = self._healthy_again, []
-        changed = meta.mark_bad(self._session, fresh) if fresh else []
-        return changed + (meta.mark_good(self._session, again) if again else [])
+    def _healthy(self) -> None:
+        """Record that chunks marked bad were read back whole."""
+        chunks, self._healthy_again = self._healthy_again, []
+        if chunks:
+            self._note(self._engine.meta.mark_good(self._session, chunks))
 
-    def _holders(self, version: Version) -> dict[int, list[int]]:
-        """Which blocks of the version hold which damaged chunk."""
-        holders: dict[int, list[int]] = {}
+    def _note(self, changed: Sequence[Version]) -> None:
+        self._changed.update((version.uid, version) for version in changed)
+
+    def _holders(self, version: Version) -> dict[int, Sequence[int]]:
+        """Which blocks of the version hold which listed chunk."""
+        holders: dict[int, array[int]] = {}
         bad = self._engine.meta.bad_indexes(version)
         for start in range(0, len(bad), MOST_VIEWED):
             for index, block in self._engine.meta.view(version, bad[start : start + MOST_VIEWED]).items():
-                if block.chunk is not None and block.chunk.id in self._damaged:
-                    holders.setdefault(block.chunk.id, []).append(index)
-        return holders
-
-    def _describe(self, version: Version, holders: dict[int, list[int]]) -> Iterator[Damage]:
-        for id_, indexes in holders.items():
-            damage = self._damaged[id_].damage
-            extents = tuple(extents_of_blocks(sorted(indexes), version.block_size, version.size))
-            yield Damage(damage.kind, damage.key, damage.reason, version.uid, extents)
+                if block.chunk is not None and block.chunk in self._findings:
+                    holders.setdefault(block.chunk.id, array("q")).append(index)
+        return dict(holders)
 
 
 class _ChunkSet:

@@ -13,6 +13,7 @@ from backy_core.cli.documents import version_document
 from backy_core.cli.invocation import Invocation
 from backy_core.cli.progress import showing_progress
 from backy_core.cli.units import counted, human_duration, human_size, short_uid
+from backy_core.errors import EXIT_DAMAGE_FOUND, EXIT_OK
 from backy_core.model import VersionState
 from backy_core.reports import BackupReport
 
@@ -26,7 +27,7 @@ backy backup rbd://pool/vm@new vm --hints vm.diff
 """
 
 
-@command("backup", examples=EXAMPLES, exits=(4, 6, 7, 8, 9, 10, 11, 12, 13))
+@command("backup", examples=EXAMPLES, exits=(4, 6, 7, 8, 9, 10, 11, 12, 13, 20))
 @click.argument("source")
 @click.argument("volume")
 @click.option(
@@ -46,7 +47,7 @@ backy backup rbd://pool/vm@new vm --hints vm.diff
     metavar="VERSION",
     help="Compare with this version instead of the volume's newest.",
 )
-def command_line(invocation: Invocation, source: str, volume: str, hints: Path | None, base: str | None) -> None:
+def command_line(invocation: Invocation, source: str, volume: str, hints: Path | None, base: str | None) -> int:
     """Back up SOURCE, a path or URL, as a new version of VOLUME.
 
     Only what differs from the volume's newest version goes to the store. An interrupted backup is continued by the
@@ -68,6 +69,7 @@ def command_line(invocation: Invocation, source: str, volume: str, hints: Path |
         },
         _lines(report),
     )
+    return EXIT_OK if report.version.state is VersionState.VALID else EXIT_DAMAGE_FOUND
 
 
 def _lines(report: BackupReport) -> Iterator[str]:

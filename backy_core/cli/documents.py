@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from backy_core.cli.units import utc_time
 from backy_core.model import Damage, Extent, RepositoryFacts, Version
 
-__all__ = ["damage_document", "extents_document", "facts_document", "version_document"]
+__all__ = ["damage_document", "extents_document", "facts_document", "unlisted", "version_document"]
 
 
 def version_document(version: Version) -> dict[str, Any]:
@@ -48,6 +48,13 @@ def damage_document(damage: Sequence[Damage]) -> list[dict[str, Any]]:
         }
         for found in damage
     ]
+
+
+def unlisted(damaged_chunks: int, listed: Sequence[Damage]) -> Iterator[str]:
+    """A line about the damaged chunks that a report counts but does not describe, if there are any."""
+    missing = damaged_chunks - len({found.key for found in listed})
+    if missing > 0:
+        yield f"and {missing} more damaged objects"
 
 
 def facts_document(facts: RepositoryFacts) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from shlex import quote
 import click
 
 from backy_core.cli.command import command
-from backy_core.cli.documents import damage_document, extents_document, version_document
+from backy_core.cli.documents import damage_document, extents_document, unlisted, version_document
 from backy_core.cli.invocation import Invocation
 from backy_core.cli.progress import showing_progress
 from backy_core.cli.units import human_duration, human_extent, human_location, human_size, short_uid
@@ -45,6 +45,8 @@ def command_line(invocation: Invocation, version: str, target: str, force: bool,
     with invocation.open() as repository:
         with showing_progress(invocation) as progress:
             report = repository.restore(version, target, force=force, progress=progress)
+    for warning in report.warnings:
+        invocation.tell("warning", warning)
     invocation.answer(
         {
             "version": version_document(report.version),
@@ -52,8 +54,10 @@ def command_line(invocation: Invocation, version: str, target: str, force: bool,
             "written_bytes": report.written_bytes,
             "hole_bytes": report.hole_bytes,
             "damage": damage_document(report.damage),
+            "damaged_chunks": report.damaged_chunks,
             "damaged_extents": extents_document(report.damaged_extents),
             "duration_seconds": report.duration_seconds,
+            "warnings": list(report.warnings),
         },
         _lines(report),
     )
@@ -77,6 +81,7 @@ def _lines(report: RestoreReport) -> Iterator[str]:
             yield f"damaged: {human_extent(extent)}"
         for found in report.damage:
             yield f"because: {found.kind.value} {found.key}: {found.reason}"
+        yield from unlisted(report.damaged_chunks, report.damage)
         yield f"next: `backy ls {version.volume}` lists other versions; `backy scrub` says which of them are whole"
     else:
         yield _next_step(human_location(report.target))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from backy_core.cli.command import command
-from backy_core.cli.documents import damage_document, version_document
+from backy_core.cli.documents import damage_document, unlisted, version_document
 from backy_core.cli.invocation import Invocation
 from backy_core.cli.progress import showing_progress
 from backy_core.cli.units import counted, human_duration, human_extent, human_size, short_uid
@@ -35,21 +35,25 @@ def command_line(invocation: Invocation, versions: tuple[str, ...]) -> int:
         with showing_progress(invocation) as progress:
             report = repository.scrub(versions, progress=progress)
         affected = {version.uid: version for version in repository.versions()} if report.damage else {}
+    for warning in report.warnings:
+        invocation.tell("warning", warning)
     invocation.answer(
         {
             "versions": [version_document(version) for version in report.versions],
             "chunks": report.chunks,
             "read_bytes": report.read_bytes,
             "stored_bytes": report.stored_bytes,
+            "damaged_chunks": report.damaged_chunks,
             "damage": damage_document(report.damage),
             "invalidated": [version_document(version) for version in report.invalidated],
             "revalidated": [version_document(version) for version in report.revalidated],
             "duration_seconds": report.duration_seconds,
+            "warnings": list(report.warnings),
         },
         _lines(report, affected),
     )
-    if report.damage:
-        damaged = len({found.key for found in report.damage})
+    if report.damaged_chunks:
+        damaged = report.damaged_chunks
         invocation.tell("error", f"{counted(damaged, 'object')} of the store {'is' if damaged == 1 else 'are'} damaged")
         return EXIT_DAMAGE_FOUND
     return EXIT_OK
@@ -61,17 +65,18 @@ def _lines(report: ScrubReport, known: dict[str, Version]) -> Iterator[str]:
         return
     for found in report.damage:
         yield from _damage_lines(found, known)
+    yield from unlisted(report.damaged_chunks, report.damage)
     for version in report.invalidated:
         yield f"now invalid: {version.volume} {short_uid(version)}"
     for version in report.revalidated:
         yield f"valid again: {version.volume} {short_uid(version)}"
-    verdict = "all whole" if not report.damage else "not whole"
+    verdict = "all whole" if not report.damaged_chunks else "not whole"
     yield (
         f"{counted(len(report.versions), 'version')} scrubbed, {verdict}: {counted(report.chunks, 'chunk')},"
         f" {human_size(report.read_bytes)} checked, {human_size(report.stored_bytes)} read from the store"
         f" in {human_duration(report.duration_seconds)}"
     )
-    if report.damage:
+    if report.damaged_chunks:
         yield "next: back up the affected volumes again: what still has the same content heals every version"
 
 

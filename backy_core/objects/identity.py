@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -98,12 +99,14 @@ def stored_generations(store: Store) -> list[int]:
     return sorted(int(found.key.removeprefix("gens/")) for found in store.list("gens/"))
 
 
-def check_generation(store: Store, generation: int) -> None:
+def check_generation(store: Store, read_generation: Callable[[], int]) -> None:
     """Refuse a database that is older than the store: its rows may name objects that are deleted already.
 
-    `generation` is the database's. Raises `RepositoryError`.
+    `read_generation` reads the database's, which happens after the store was listed: a cleanup beside this raises the
+    database's first. Raises `RepositoryError`.
     """
     newest = max(stored_generations(store), default=0)
+    generation = read_generation()
     if newest > generation:
         raise RepositoryError(
             f"the database is older than the store (generation {generation}, {store.location} has {newest}), probably "

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from backy_core.contracts.meta import MetaCounters
 from backy_core.errors import OutOfSpace, RepositoryError, SessionFenced
 from backy_meta_sql.revisions import HEAD
+from backy_meta_sql.shelter import Shelter
 from backy_meta_sql.sqlite import WRITER, SqliteBackend
 
 __all__ = ["URGENT_COMMANDS", "Database"]
@@ -38,6 +39,7 @@ class Database:
         self._engine = backend.engine()
         self._guard = threading.Lock()
         self._commands: dict[int, str] = {}
+        self._shelter = Shelter()
         event.listen(self._engine, "before_cursor_execute", self._count_statement)
 
     @property
@@ -85,15 +87,16 @@ class Database:
         schema.
         """
         try:
-            return self._write_once(work, session, fenced)
+            return self._shelter.run(lambda: self._write_once(work, session, fenced))
         except OutOfSpace:
             may_spend = urgent or (session is not None and self.is_urgent(session))
             if not may_spend or not self.backend.spend_space():
                 raise
-        return self._write_once(work, session, fenced)
+        return self._shelter.run(lambda: self._write_once(work, session, fenced))
 
     def close(self) -> None:
         """Close every connection."""
+        self._shelter.close()
         self._engine.dispose()
 
     def _write_once(self, work: Callable[[Connection], T], session: int | None, fenced: bool) -> T:

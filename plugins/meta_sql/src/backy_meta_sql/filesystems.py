@@ -7,10 +7,15 @@ from pathlib import Path
 
 from backy_core.errors import RepositoryError
 
-__all__ = ["MOUNTINFO", "NETWORK_TYPES", "filesystem_type", "refuse_network"]
+__all__ = ["LOCAL_FUSE_TYPES", "MOUNTINFO", "NETWORK_TYPES", "filesystem_type", "refuse_network"]
 
 MOUNTINFO = Path("/proc/self/mountinfo")
-NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs", "smb", "smbfs", "smb2", "smb3", "ceph", "9p", "afs"})
+NETWORK_TYPES = frozenset(
+    {"nfs", "nfs4", "cifs", "smb", "smbfs", "smb2", "smb3", "smb3_kernel", "ceph", "9p", "afs", "virtiofs", "lustre"}
+    | {"gfs", "gfs2", "ocfs2", "gpfs", "beegfs", "glusterfs", "orangefs", "coda", "fuse"}
+)
+LOCAL_FUSE_TYPES = frozenset({"fuse.ntfs", "fuse.ntfs-3g", "fuse.exfat", "fuse.ext2", "fuse.fuse2fs", "fuse.zfs-fuse"})
+"""File systems in user space that lie on a local disk; of the others (sshfs, rclone, ...) most do not."""
 
 
 def filesystem_type(path: Path, mountinfo: Path = MOUNTINFO) -> str | None:
@@ -35,9 +40,9 @@ def filesystem_type(path: Path, mountinfo: Path = MOUNTINFO) -> str | None:
 
 
 def refuse_network(path: Path, mountinfo: Path = MOUNTINFO) -> None:
-    """Raise `RepositoryError` when `path` lies on a network file system."""
+    """Raise `RepositoryError` when `path` lies on a network file system, or on one in user space that may be one."""
     kind = filesystem_type(path, mountinfo)
-    if kind in NETWORK_TYPES:
+    if kind in NETWORK_TYPES or (kind is not None and kind.startswith("fuse.") and kind not in LOCAL_FUSE_TYPES):
         raise RepositoryError(
             f"{path} lies on a network file system ({kind}), where SQLite loses data; keep the database on a local disk"
         )

@@ -30,7 +30,7 @@ _PLAIN = "/:@+,="
 
 
 def path_of(location: str) -> Path:
-    """The absolute path that a `sqlite:///` URL names, percent escapes resolved; raises `InvalidInput` for anything else."""
+    """The absolute path in a `sqlite:///` URL, percent escapes resolved; `InvalidInput` for anything else."""
     rest = location.removeprefix("sqlite://")
     is_path = rest != location and rest.startswith("/") and rest.strip("/")
     if not is_path or "?" in rest or "\0" in unquote(rest):
