@@ -37,6 +37,18 @@ class RemovalConformance:
         meta.close_session(reader)
         assert meta.remove_version(remover, version.uid).state is VersionState.REMOVING
 
+    def test_an_unpinned_version_may_be_removed_while_the_session_goes_on(self, meta: MetaStore) -> None:
+        first, second = backup(meta, {0: "a"}), backup(meta, {0: "b"})
+        reader, remover = meta.open_session("scrub"), meta.open_session("rm")
+        meta.pin(reader, first.uid)
+        meta.pin(reader, second.uid)
+        meta.unpin(reader, first.uid)
+        meta.unpin(reader, "f" * 16)
+        meta.unpin(remover, second.uid)
+        assert meta.remove_version(remover, first.uid).state is VersionState.REMOVING
+        with pytest.raises(VersionBusy):
+            meta.remove_version(remover, second.uid)
+
     def test_the_pin_of_a_dead_process_holds_nothing(self, meta: MetaStore, another: Callable[[], MetaStore]) -> None:
         version = backup(meta, {0: "a"})
         remover = meta.open_session("rm")
@@ -72,6 +84,18 @@ class RemovalConformance:
             meta.remove_version(remover, version.uid)
         meta.close_session(writer)
         assert meta.remove_version(remover, version.uid).state is VersionState.REMOVING
+
+    def test_its_own_session_may_give_up_what_it_is_writing(self, meta: MetaStore) -> None:
+        base = backup(meta, {0: "a"})
+        session = meta.open_session("backup")
+        writing = begin(meta, session)
+        meta.plan(session, writing.version, [(1, None)])
+        assert meta.remove_version(session, writing.version.uid).state is VersionState.REMOVING
+        while not meta.purge(session, writing.version.uid).done:
+            pass
+        assert [version.uid for version in meta.versions()] == [base.uid]
+        # Its pin on the base went with it, though the session goes on.
+        assert meta.remove_version(session, base.uid).state is VersionState.REMOVING
 
     def test_rows_of_a_version_that_is_not_removing_are_never_purged(self, meta: MetaStore) -> None:
         version = backup(meta, {0: "a"})
