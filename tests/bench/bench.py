@@ -4,7 +4,9 @@
 
 Every figure is of whole processes as the operating system accounts for them: wall clock, and user + system CPU time of
 the process and its children. "ratio" is backy's time by the other's, so small is good. backy ends when everything is
-on the disk; the others end when it is in memory: "on disk" adds what it takes until theirs is on the disk, too. The commands of one row run in turn, backy first, then each peer, `--runs` times over; the
+on the disk; the others end when it is in memory: "on disk" adds what it takes until theirs is on the disk, too.
+
+The commands of one row run in turn, backy first, then each peer, `--runs` times over; the
 median is printed. The image lies in the page cache before each run. A peer that is not installed is left out, and said
 to be. The figures of one machine say little about another; the ratios do.
 """
@@ -40,6 +42,7 @@ class Measured:
     """The runs of one command."""
 
     wall: list[float] = field(default_factory=list)
+    durable: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     peak: int = 0
 
@@ -61,20 +64,32 @@ class Bench:
         }
         (work / "home").mkdir()
 
-    def measure(self, measured: Measured, *command: str, cwd: Path | None = None, expect: int = 0) -> None:
-        """Run a command and note what it took."""
+    def measure(self, measured: Measured, *command: str, cwd: Path | None = None, writes: Path | None = None) -> None:
+        """Run a command and note what it took; `writes`: what it has written, and may have left in memory only."""
         with (self.work / "log").open("ab") as log:
             started = time.perf_counter()
             process = subprocess.Popen(command, env=self.environment, cwd=cwd or self.work, stdout=log, stderr=log)
             _, status, usage = os.wait4(process.pid, 0)
             wall = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != expect:
+        if process.returncode:
             tail = (self.work / "log").read_text(errors="replace")[-2000:]
             raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{tail}")
         measured.wall.append(wall)
+        measured.durable.append(wall + self.flush(writes))
         measured.cpu.append(usage.ru_utime + usage.ru_stime)
         measured.peak = max(measured.peak, usage.ru_maxrss * 1024)
+
+    def flush(self, written: Path | None) -> float:
+        """Seconds until a file, or every file below a folder, is on the disk."""
+        if written is None:
+            return 0.0
+        started = time.perf_counter()
+        for path in [written] if written.is_file() else written.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        return time.perf_counter() - started
 
     def quietly(self, *command: str, cwd: Path | None = None) -> None:
         """Run a command that is not measured."""
@@ -96,14 +111,20 @@ class Backy:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self.number = 0
         self.command = [sys.executable, "-c", "from backy_core.cli.main import main; main()"]
 
     def first(self, measured: Measured) -> None:
-        for directory in ("home/config/backy", "home/data/backy"):
-            shutil.rmtree(self.bench.work / directory, ignore_errors=True)
-        self.bench.quietly(*self.command, "init")
+        # Everybody gets a new place each time: ext4 is slow to give out inodes that were freed a moment ago.
+        self.number += 1
+        self.bench.environment["BACKY_REPOSITORY"] = str(self.bench.work / f"backy-{self.number}.toml")
+        place = self.bench.work / f"backy-{self.number}"
+        place.mkdir()
+        self.bench.quietly(
+            *self.command, "init", "--store", str(place / "store"), "--metadata", f"sqlite://{place}/metadata.sqlite"
+        )
         self.bench.warm()
-        self.bench.measure(measured, *self.command, "backup", str(self.bench.image), "vm-1")
+        self.bench.measure(measured, *self.command, "backup", str(self.bench.image), "vm-1", writes=place)
 
     def again(self, measured: Measured) -> None:
         self.bench.warm()
@@ -112,7 +133,7 @@ class Backy:
     def restore(self, measured: Measured) -> None:
         target = self.bench.work / "out.img"
         os.sync()
-        self.bench.measure(measured, *self.command, "restore", "vm-1", str(target))
+        self.bench.measure(measured, *self.command, "restore", "vm-1", str(target), writes=target)
         self.bench.quietly("cmp", str(self.bench.image), str(target))
         target.unlink()
 
@@ -131,7 +152,7 @@ class Zstd:
     def first(self, measured: Measured) -> None:
         out = self.bench.work / "out.zst"
         self.bench.warm()
-        self.bench.measure(measured, "zstd", "-q", "-1", "-T2", "-f", str(self.bench.image), "-o", str(out))
+        self.bench.measure(measured, "zstd", "-q", "-1", "-T2", "-f", str(self.bench.image), "-o", str(out), writes=out)
         out.unlink()
 
 
@@ -157,10 +178,11 @@ class Borg:
             f"{self.repository}::{self.number}",
             self.bench.image.name,
             cwd=self.bench.image.parent,
+            writes=self.repository,
         )
 
     def first(self, measured: Measured) -> None:
-        shutil.rmtree(self.repository, ignore_errors=True)
+        self.repository = self.bench.work / f"borg-{self.number}"
         shutil.rmtree(self.bench.work / "home/cache/borg", ignore_errors=True)
         shutil.rmtree(self.bench.work / "home/config/borg", ignore_errors=True)
         self.bench.quietly("borg", "init", "-e", "none", str(self.repository))
@@ -173,7 +195,9 @@ class Borg:
         out = self.bench.work / "borg-out"
         out.mkdir()
         os.sync()
-        self.bench.measure(measured, "borg", "extract", "--sparse", f"{self.repository}::{self.number}", cwd=out)
+        self.bench.measure(
+            measured, "borg", "extract", "--sparse", f"{self.repository}::{self.number}", cwd=out, writes=out
+        )
         shutil.rmtree(out)
 
     def scrub(self, measured: Measured) -> None:
@@ -187,10 +211,12 @@ class Restic:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self.number = 0
         self.repository = bench.work / "restic"
 
     def first(self, measured: Measured) -> None:
-        shutil.rmtree(self.repository, ignore_errors=True)
+        self.number += 1
+        self.repository = self.bench.work / f"restic-{self.number}"
         self.bench.quietly("restic", "-q", "init", "-r", str(self.repository))
         self.again(measured)
 
@@ -205,7 +231,9 @@ class Restic:
     def restore(self, measured: Measured) -> None:
         out = self.bench.work / "restic-out"
         os.sync()
-        self.bench.measure(measured, "restic", "-q", "restore", "latest", "-r", str(self.repository), "-t", str(out))
+        self.bench.measure(
+            measured, "restic", "-q", "restore", "latest", "-r", str(self.repository), "-t", str(out), writes=out
+        )
         shutil.rmtree(out)
 
     def scrub(self, measured: Measured) -> None:
@@ -213,7 +241,7 @@ class Restic:
 
 
 def make_image(directory: Path) -> Path:
-    """An ext4 image filled with some 2.3 GiB of this machine's own files, each once."""
+    """An ext4 image of a disk that is half full: some 2.3 GiB of this machine's own files, each once."""
     image = directory / "disk.img"
     tree = directory / "tree"
     copied, seen = 0, set()
@@ -232,7 +260,7 @@ def make_image(directory: Path) -> Path:
                 shutil.copyfile(path, target)
                 copied += found.st_size
     with image.open("wb") as file:
-        file.truncate(int(copied * 1.25) // 4096 * 4096 + 256 * 1024 * 1024)
+        file.truncate(copied * 2 // 4096 * 4096 + 256 * 1024 * 1024)
     subprocess.run(
         ["mkfs.ext4", "-q", "-F", "-d", str(tree), str(image)],
         check=True,
