@@ -89,7 +89,7 @@ def _check_hints(engine: Engine, session: int, writing: Writing, source: Source,
         data = bytearray(length)
         source.read_into(candidate.index * writing.version.block_size, memoryview(data))
         held = candidate.current.chunk if candidate.current is not None else None
-        same = not any(data) if held is None else engine.hash.digest(data) == held.digest
+        same = data == bytes(length) if held is None else engine.hash.digest(data) == held.digest
         if not same:
             engine.meta.remove_version(session, writing.version.uid)
             while not engine.meta.purge(session, writing.version.uid).done:
