@@ -30,19 +30,22 @@ class ChunkReader:
         self._hash = hash_
         self._envelope = envelope
 
-    def read(self, chunk: Chunk, length: int) -> bytes:
+    def read(self, chunk: Chunk, length: int, *, thorough: bool = False) -> bytes:
         """The chunk's content of `length` bytes, its digest checked.
+
+        The digest proves the content. `thorough` also looks for damage that does not change it yet, as a flipped bit
+        in a compressed frame may not: what a scrub is for.
 
         Raises `ChunkDamaged` after a second look: the chunk may have been healed under another key meanwhile, and a
         read can go wrong on its way here. `StoreError` when the store cannot be reached: that says nothing about the
         chunk.
         """
         try:
-            return self._fetch(chunk, length)
+            return self._fetch(chunk, length, thorough)
         except (ObjectMissing, ObjectCorrupt, ObjectUnreadable):
             now = self._meta.chunk(chunk.digest) or chunk
         try:
-            return self._fetch(now, length)
+            return self._fetch(now, length, thorough)
         except ObjectMissing as error:
             raise _damaged(now, DamageKind.MISSING, "is not in the store") from error
         except ObjectCorrupt as error:
@@ -50,9 +53,9 @@ class ChunkReader:
         except ObjectUnreadable as error:
             raise _damaged(now, DamageKind.UNREADABLE, str(error)) from error
 
-    def _fetch(self, chunk: Chunk, length: int) -> bytes:
+    def _fetch(self, chunk: Chunk, length: int, thorough: bool) -> bytes:
         data = self._store.get(chunk.key)
-        content = self._envelope.unwrap("c", data, length)
+        content = self._envelope.unwrap("c", data, length, checked=thorough)
         if len(content) != length:
             raise ObjectCorrupt(f"holds {len(content)} bytes, not the {length} of its block")
         if self._hash.digest(content) != chunk.digest:

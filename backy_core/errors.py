@@ -207,7 +207,7 @@ EXIT_CODES: dict[int, str] = {
     MetaError.exit_code: MetaError.meaning,
     OutOfSpace.exit_code: OutOfSpace.meaning,
     SourceError.exit_code: SourceError.meaning,
-    EXIT_DAMAGE_FOUND: "scrub found damage",
+    EXIT_DAMAGE_FOUND: "damage was found: by a scrub, or in a version just written",
     EXIT_HANGUP: "ended by SIGHUP",
     EXIT_INTERRUPTED: "interrupted by the operator",
     EXIT_OUTPUT: "standard output could not be written: its reader is gone, or its disk is full",

@@ -107,7 +107,7 @@ class _Scrub:
         """Read one chunk. In a worker's thread."""
         chunk, length = what
         try:
-            self._reader.read(chunk, length)
+            self._reader.read(chunk, length, thorough=True)
         except ChunkDamaged as error:
             return chunk, length, Found(error)
         return chunk, length, None

@@ -59,10 +59,11 @@ class Envelope:
         header = _HEADER.pack(_MAGIC, _FORMAT, kind.encode("ascii"), codec, 0, len(content))
         return header + self._hash.digest(header, payload)[:_CHECKSUM_LENGTH], payload
 
-    def unwrap(self, kind: str, data: bytes, limit: int) -> bytes:
+    def unwrap(self, kind: str, data: bytes, limit: int, *, checked: bool = True) -> bytes:
         """The content of the object `data`, at most `limit` bytes long.
 
-        Raises `ObjectCorrupt` for anything that `wrap` did not make, before it allocates what a header demands.
+        Raises `ObjectCorrupt` for anything that `wrap` did not make, before it allocates what a header demands. Only a
+        caller who compares the content's own digest may do without the checksum (`checked` False).
         """
         if len(data) < HEADER_LENGTH:
             raise ObjectCorrupt(f"is {len(data)} bytes long, too short for an object")
@@ -70,7 +71,11 @@ class Envelope:
         if magic != _MAGIC:
             raise ObjectCorrupt("does not start as an object of backy does")
         payload = memoryview(data)[HEADER_LENGTH:]
-        if self._hash.digest(data[: _HEADER.size], payload)[:_CHECKSUM_LENGTH] != data[_HEADER.size : HEADER_LENGTH]:
+        if (
+            checked
+            and self._hash.digest(data[: _HEADER.size], payload)[:_CHECKSUM_LENGTH]
+            != data[_HEADER.size : HEADER_LENGTH]
+        ):
             raise ObjectCorrupt("its checksum does not fit")
         if format_ != _FORMAT or seal != 0 or codec not in (_RAW, _ZSTD):
             raise ObjectCorrupt(f"has format {format_}, codec {codec}, seal {seal}, which this backy does not know")
