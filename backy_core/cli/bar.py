@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from backy_core import reports
-from backy_core.cli.progress import BYTE_PHASES
-from backy_core.cli.units import human_size
+from backy_core.cli.units import BYTE_PHASES, human_size
 
 __all__ = ["bar"]
 

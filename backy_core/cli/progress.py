@@ -9,13 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from backy_core.cli.invocation import Invocation
-from backy_core.cli.units import human_duration, human_size
+from backy_core.cli.units import BYTE_PHASES, human_duration, human_size
 from backy_core.reports import Progress, ProgressCallback, ignore_progress
 
-__all__ = ["BYTE_PHASES", "Paced", "plain_line", "showing_progress"]
-
-BYTE_PHASES = frozenset({"read", "restore", "scrub"})
-"""The phases that count bytes; the others count things."""
+__all__ = ["Paced", "plain_line", "showing_progress"]
 
 _PLAIN_SECONDS = 5.0
 _JSON_SECONDS = 0.5

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from backy_core.model import Extent, Version
 
 __all__ = [
+    "BYTE_PHASES",
     "counted",
     "human_duration",
     "human_extent",
@@ -18,6 +19,9 @@ __all__ = [
     "short_uid",
     "utc_time",
 ]
+
+BYTE_PHASES = frozenset({"read", "restore", "scrub"})
+"""The phases of `backy_core.reports.Progress` that count bytes; the others count things."""
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SHORT_UID = 12

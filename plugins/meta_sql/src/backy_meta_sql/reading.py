@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from backy_core.contracts.meta import MOST_VIEWED
 from backy_core.errors import InternalError
 from backy_core.model import MappedBlock, Version
 from backy_meta_sql.rows import slices, to_chunk
@@ -15,8 +16,6 @@ __all__ = ["Chain", "Chains", "bad_indexes", "latest", "own_indexes", "view"]
 
 Chain = tuple[tuple[int, int | None], ...]
 """A lineage and those it descends from, nearest first, each with the last birth seen of it (None: the asker's)."""
-
-_VIEW_LIMIT = 1024
 
 # One descent of the map's primary key per index asked for, however many births the index has.
 _LATEST = (
@@ -71,8 +70,8 @@ def latest(
     connection: Connection, version: Version, bounds: Sequence[tuple[int, int]], indexes: Sequence[int]
 ) -> dict[int, MappedBlock]:
     """What `view` finds, also beyond the version's end."""
-    if len(indexes) > _VIEW_LIMIT:
-        raise InternalError(f"a view of {len(indexes)} blocks was asked for; {_VIEW_LIMIT} is the most")
+    if len(indexes) > MOST_VIEWED:
+        raise InternalError(f"a view of {len(indexes)} blocks was asked for; {MOST_VIEWED} is the most")
     if not indexes:
         return {}
     found: dict[int, MappedBlock] = {}
@@ -104,7 +103,7 @@ def bad_indexes(connection: Connection, version: Version, bounds: Sequence[tuple
         values = {"lineage": lineage, "bound": bound, "count": version.block_count}
         suspects.update(connection.execute(_ROWS_OF_BAD, values).scalars())
     bad: list[int] = []
-    for some in slices(sorted(suspects), _VIEW_LIMIT):
+    for some in slices(sorted(suspects), MOST_VIEWED):
         # A row of a bad chunk may lie hidden under a younger one.
         blocks = latest(connection, version, bounds, some)
         bad.extend(index for index, block in blocks.items() if block.chunk is not None and block.chunk.bad)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from backy_core.contracts.meta import NewChunk, PublishResult
+from backy_core.contracts.meta import MOST_PLANNED, MOST_PUBLISHED, NewChunk, PublishResult
 from backy_core.errors import InternalError
 from backy_core.model import NONCE_LENGTH, BackupStatistics, Version, VersionState, chunk_key
 from backy_meta_sql.reading import bad_indexes
@@ -17,9 +17,6 @@ from backy_meta_sql.rows import STATISTICS, execute_many, instant_text, named, r
 from backy_meta_sql.sessions import doom
 
 __all__ = ["finish", "plan", "publish", "queue_chunks", "require_writer"]
-
-PLAN_LIMIT = 64
-PUBLISH_LIMIT = 128
 
 _WRITER = text(
     "SELECT id FROM versions WHERE uid = :uid AND session = :session AND state = 'writing' AND prepared IS NULL"
@@ -55,8 +52,8 @@ def plan(
     connection: Connection, session: int, version: Version, blocks: Sequence[tuple[int, bytes | None]]
 ) -> tuple[dict[bytes, bytes], int]:
     """See `MetaStore.plan`; also how many map rows were written."""
-    if len(blocks) > PLAN_LIMIT:
-        raise InternalError(f"{len(blocks)} blocks were planned at once; {PLAN_LIMIT} is the most")
+    if len(blocks) > MOST_PLANNED:
+        raise InternalError(f"{len(blocks)} blocks were planned at once; {MOST_PLANNED} is the most")
     require_writer(connection, session, version)
     digests = {digest for _, digest in blocks if digest is not None}
     known: dict[bytes, int] = {}
@@ -81,8 +78,8 @@ def publish(
     position: int,
 ) -> tuple[PublishResult, int]:
     """See `MetaStore.publish`; also how many map rows were written."""
-    if max(len(chunks), len(blocks)) > PUBLISH_LIMIT:
-        raise InternalError(f"more than {PUBLISH_LIMIT} chunks or blocks were published at once")
+    if max(len(chunks), len(blocks)) > MOST_PUBLISHED:
+        raise InternalError(f"more than {MOST_PUBLISHED} chunks or blocks were published at once")
     writer = require_writer(connection, session, version)
     ours = sorted(chunks, key=lambda chunk: chunk.digest)
     recorded = [{"digest": chunk.digest, "nonce": chunk.nonce, "session": session} for chunk in ours]
