@@ -20,6 +20,7 @@ from backy_core.extents import BlockRanges
 from backy_core.model import BackupStatistics, VersionState, chunk_key
 from backy_core.pipeline import Buffers, Meter, Workers, buffer_count
 from backy_core.publisher import Publisher
+from backy_core.purging import purge_rows
 from backy_core.reports import BackupReport, ProgressCallback, ignore_progress
 
 __all__ = ["backup"]
@@ -92,8 +93,7 @@ def _check_hints(engine: Engine, session: int, writing: Writing, source: Source,
         same = data == bytes(length) if held is None else engine.hash.digest(data) == held.digest
         if not same:
             engine.meta.remove_version(session, writing.version.uid)
-            while not engine.meta.purge(session, writing.version.uid).done:
-                pass
+            purge_rows(engine.meta, session, writing.version.uid, ignore_progress)
             base = f"version {writing.base.uid}" if writing.base else "an empty volume"
             raise InvalidHints(
                 f"the hints are wrong: block {candidate.index} of {source.location} differs from {base} although no "

@@ -8,7 +8,7 @@ with backy_core.Repository.open() as repository:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from backy_core import settings as configuration
-from backy_core.errors import NotFound, RepositoryError, VersionBusy
+from backy_core.errors import BackyError, NotFound, RepositoryError, VersionBusy
 from backy_core.model import RepositoryFacts, Version, VersionState
 from backy_core.objects.identity import check_generation, read_config
 from backy_core.opening import open_meta, open_source, open_store, open_target, plugins_of
@@ -228,13 +228,18 @@ class Repository:
     def versions(self, volume: str | None = None) -> list[Version]:
         """All versions (of one volume), oldest first; `NotFound` when there is no such volume."""
         found = self.meta.versions(volume)
+        if any(version.state is VersionState.WRITING and not version.interrupted for version in found):
+            # Whoever writes it may have been killed: then say so. On a full disk nothing can be recorded; go on then.
+            with suppress(BackyError):
+                self.meta.reap()
+            found = self.meta.versions(volume)
         if volume is not None and not found:
             select(volume, self.meta.versions(), self.meta.find_uid)  # says what is near
         return found
 
     def resolve(self, selector: str) -> Version:
         """The version that the selector names, see `backy_core.selectors`."""
-        return select(selector, self.meta.versions(), self.meta.find_uid)
+        return select(selector, self.versions(), self.meta.find_uid)
 
     def show(self, version: str) -> VersionDetails:
         """What is in a version, and what is wrong with it."""

@@ -99,10 +99,10 @@ def test_a_full_store_says_so_loses_nothing_and_can_be_freed(
     done = place.run("cleanup")
     assert done.code == 0, done.err
     place.check(store=store)
-    image.write_bytes(first)
+    image.write_bytes(first[: 100 * BLOCK])
     done = place.run("backup", str(image), "vm-2")
     assert done.code == 0, done.err
-    restores(place, "vm-2", first)
+    restores(place, "vm-2", first[: 100 * BLOCK])
     assert place.run("cleanup").code == 0
     place.check(clean=True, store=store)
 

@@ -53,11 +53,13 @@ def wait_for_objects(place: Place, count: int) -> None:
     ],
 )
 def test_an_interrupted_backup_says_so_and_the_next_one_continues_it(
-    repository: Place, number: signal.Signals, code: int, words: str
+    place: Place, number: signal.Signals, code: int, words: str
 ) -> None:
-    image = repository.image(pieces=[str(piece) for piece in range(48)])
-    process = started(repository, "--json", "backup", "disk.img", "vm-1")
-    wait_for_objects(repository, 12)
+    # Small blocks, so that there is much to do after the first of them have come into the store.
+    place.do("init", "--block-size", "16 KiB")
+    image = place.image(pieces=[str(piece) for piece in range(48)])
+    process = started(place, "--json", "backup", "disk.img", "vm-1")
+    wait_for_objects(place, 100)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
@@ -65,14 +67,14 @@ def test_an_interrupted_backup_says_so_and_the_next_one_continues_it(
     message = f"{words}what was stored is kept, the next backup of vm-1 continues from it"
     assert json.loads(err.splitlines()[-1]) == {"schema": 1, "event": "error", "message": message}
     assert json.loads(out)["error"] == {"message": message, "exit_code": code, "kind": "interrupted", "again": True}
-    (left,) = repository.ask("ls")["versions"]
+    (left,) = place.ask("ls")["versions"]
     assert (left["state"], left["interrupted"]) == ("writing", True)
-    assert "interrupted" in repository.do("ls")
-    report = repository.ask("backup", "disk.img", "vm-1")
+    assert "interrupted" in place.do("ls")
+    report = place.ask("backup", "disk.img", "vm-1")
     assert report["continued"]
     assert report["version"]["uid"] == left["uid"]
-    repository.do("restore", "vm-1", "restored.img")
-    assert (repository.path / "restored.img").read_bytes() == image.read_bytes()
+    place.do("restore", "vm-1", "restored.img")
+    assert (place.path / "restored.img").read_bytes() == image.read_bytes()
 
 
 def test_a_signal_that_was_ignored_stays_ignored(place: Place) -> None:
