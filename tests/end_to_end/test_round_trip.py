@@ -80,6 +80,21 @@ def test_shrinking_and_growing_again_shows_no_old_data(repository: Repository, t
         assert restored(repository, uid, tmp_path) == content
 
 
+def test_shrinking_and_growing_with_hints_alone_shows_no_old_data(repository: Repository, tmp_path: Path) -> None:
+    """The hints say nothing of sizes, as `rbd diff` does not: what lies beyond the end is forgotten at the shrink."""
+    image, hints = tmp_path / "disk.img", tmp_path / "hints.json"
+    hints.write_text("[]")
+    image.write_bytes(os.urandom(50 * BLOCK + 7))
+    history = [(repository.backup(str(image), "vm-1").version.uid, image.read_bytes())]
+    for size in (10 * BLOCK + 1, 80 * BLOCK + 3, 4 * BLOCK, 60 * BLOCK):
+        with image.open("r+b") as file:
+            file.truncate(size)
+        report = repository.backup(str(image), "vm-1", hints=hints)
+        history.append((report.version.uid, image.read_bytes()))
+    for uid, content in history:
+        assert restored(repository, uid, tmp_path) == content
+
+
 def changed_ranges(before: bytes, after: bytes) -> list[dict[str, object]]:
     """What a correct `rbd diff` would say, in pieces of 512 bytes."""
     found: list[dict[str, object]] = []
