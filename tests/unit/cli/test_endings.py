@@ -20,15 +20,14 @@ from .conftest import MIB, Place
 def started(place: Place, *arguments: str) -> subprocess.Popen[str]:
     """Start a command and return when it has told that it is at work."""
     process = subprocess.Popen(
-        place.command("--progress", "json", *arguments),
+        # Whoever runs the tests may ignore SIGHUP (nohup does), and what is ignored is inherited.
+        ["env", "--default-signal=HUP", *place.command("--progress", "json", *arguments)],
         cwd=place.path,
         env=place.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Whoever runs the tests may ignore it (nohup), and what is ignored is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     return process
 
