@@ -129,7 +129,7 @@ class _Run:
         """Look at every candidate, publish what is new, and say what was done."""
         with (
             Workers(self._engine.workers) as workers,
-            Publisher(self._engine.meta, self._engine.store, self._session, self._version, self._meter) as publisher,
+            Publisher(self._engine.meta, self._engine.store, self._session, self._version) as publisher,
         ):
             group: list[_Looked] = []
             for looked_at in self._read_in_order(candidates, workers, publisher):

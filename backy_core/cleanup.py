@@ -55,7 +55,8 @@ def _delete(engine: Engine, session: int, generation: int, progress: ProgressCal
     while True:
         # The kept ones come first again, so asking for as many more gets past them.
         doomed = engine.meta.doomed_keys(generation, _KEYS_AT_ONCE + len(kept))
-        keys = [key for key in doomed if key not in set(kept)]
+        known = set(kept)
+        keys = [key for key in doomed if key not in known]
         if not keys:
             return deleted, kept
         failed = {failure.key for failure in engine.store.delete(keys)}

@@ -10,6 +10,7 @@ from backy_core.contracts.meta import MetaStore
 from backy_core.contracts.store import Store
 from backy_core.model import RepositoryFacts
 from backy_core.objects.envelope import Envelope
+from backy_core.pipeline import buffer_count
 
 __all__ = ["Engine"]
 
@@ -25,6 +26,11 @@ class Engine:
     envelope: Envelope
     workers: int
     memory: int
+
+    @property
+    def chunks_ahead(self) -> int:
+        """How many chunks may be read ahead of their use: enough to keep the threads busy, within the memory."""
+        return max(2, min(2 * self.workers, buffer_count(self.memory, self.facts.block_size) // 2))
 
     def reader(self) -> ChunkReader:
         """Reads chunks of this repository."""

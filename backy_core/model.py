@@ -46,6 +46,11 @@ class VersionState(StrEnum):
     INVALID = "invalid"
     REMOVING = "removing"
 
+    @property
+    def is_finished(self) -> bool:
+        """Its backup has come to its end and nothing removes it: it may be restored, scrubbed and be a base."""
+        return self in (VersionState.VALID, VersionState.INVALID)
+
 
 class ExtentKind(StrEnum):
     """What an extent says about its bytes."""

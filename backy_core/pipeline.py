@@ -76,7 +76,6 @@ class Workers:
     """A few threads that run calls; leaving the `with` waits for all of them, so that nothing writes on afterwards."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="backy")
 
     def submit(self, call: Callable[[], R]) -> Future[R]:

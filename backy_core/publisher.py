@@ -15,7 +15,6 @@ from typing import Self
 from backy_core.contracts.meta import MOST_PUBLISHED, MetaStore, NewChunk, PublishResult
 from backy_core.contracts.store import Store
 from backy_core.model import Version
-from backy_core.pipeline import Meter
 
 __all__ = ["Publisher"]
 
@@ -40,12 +39,11 @@ class _Batch:
 class Publisher:
     """Publishes for one version. One thread calls it; its own thread waits, syncs and publishes."""
 
-    def __init__(self, meta: MetaStore, store: Store, session: int, version: Version, meter: Meter) -> None:
+    def __init__(self, meta: MetaStore, store: Store, session: int, version: Version) -> None:
         self._meta = meta
         self._store = store
         self._session = session
         self._version = version
-        self._meter = meter
         self._batch = _Batch()
         self._storing: set[bytes] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="backy-publish")

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Repository"]
 
-_FINISHED = (VersionState.VALID, VersionState.INVALID)
-
 
 class Repository:
     """An open repository. Made by `create` or `open`; closed by `close` or at the end of a `with`.
@@ -200,7 +198,7 @@ class Repository:
         if versions:
             chosen = [self._finished(version) for version in dict.fromkeys(versions)]
         else:
-            chosen = [version for version in self.meta.versions() if version.state in _FINISHED]
+            chosen = [version for version in self.meta.versions() if version.state.is_finished]
         engine = self.engine
         with self._session("scrub") as session:
             report = scrub(engine, session, chosen, progress=progress)

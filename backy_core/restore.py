@@ -15,7 +15,7 @@ from backy_core.engine import Engine
 from backy_core.extents import extents_of_blocks
 from backy_core.findings import Findings, Found
 from backy_core.model import Chunk, Extent, Version
-from backy_core.pipeline import Meter, Workers, buffer_count
+from backy_core.pipeline import Meter, Workers
 from backy_core.reports import ProgressCallback, RestoreReport, ignore_progress
 
 __all__ = ["restore"]
@@ -76,9 +76,8 @@ def restore(
                 meter.count(done=extent.length)
                 yield partial(clear, extent)
 
-    ahead = max(2, min(2 * engine.workers, buffer_count(engine.memory, version.block_size) // 2))
     with Workers(engine.workers) as workers:
-        for indexes, stored, found in workers.ordered(lambda step: step(), steps(), ahead):
+        for indexes, stored, found in workers.ordered(lambda step: step(), steps(), engine.chunks_ahead):
             length = sum(version.block_length(index) for index in indexes)
             if found is None:
                 written += length

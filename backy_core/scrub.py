@@ -12,7 +12,7 @@ from backy_core.engine import Engine
 from backy_core.errors import NotFound
 from backy_core.findings import MOST_LISTED, Findings, Found
 from backy_core.model import Chunk, Damage, Version, VersionState
-from backy_core.pipeline import Meter, Workers, buffer_count
+from backy_core.pipeline import Meter, Workers
 from backy_core.reports import ProgressCallback, ScrubReport, ignore_progress
 
 __all__ = ["scrub"]
@@ -54,8 +54,7 @@ class _Scrub:
         meter = Meter("scrub", sum(version.size for version in versions), self._progress)
         done: list[Version] = []
         damage: list[Damage] = []
-        block_size = self._engine.facts.block_size
-        ahead = max(2, min(2 * self._engine.workers, buffer_count(self._engine.memory, block_size) // 2))
+        ahead = self._engine.chunks_ahead
         with Workers(self._engine.workers) as workers:
             for candidate in versions:
                 try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from backy_core.contracts.meta import MOST_VIEWED
 from backy_core.errors import InternalError, InvalidInput, NotFound
 from backy_core.model import Version, VersionState, block_count
 from backy_meta_sql.reading import Chains, latest
@@ -19,8 +20,6 @@ __all__ = ["MAX_PARENTS", "Begun", "Request", "begin", "prepare"]
 MAX_PARENTS = 3
 """How many lineages a lineage may descend from; each costs a lookup one more statement."""
 
-_WINDOW = 1024
-_FINISHED = (VersionState.VALID, VersionState.INVALID)
 _NEWEST_BIRTH = text(
     "SELECT max(birth) FROM (SELECT max(birth) AS birth FROM versions WHERE lineage = :lineage"
     " UNION ALL SELECT max(parent_birth) FROM lineages WHERE parent = :lineage) AS births"
@@ -110,7 +109,7 @@ def prepare(connection: Connection, session: int, uid: str, chains: Chains) -> t
     end = min(base.block_count, version.block_count) if copying else base.block_count
     bounds = chains.bounds(connection, base)
     start = _next_row(connection, bounds, row.prepared, end)
-    stop = min(start + _WINDOW, end)
+    stop = min(start + MOST_VIEWED, end)
     rows: list[dict[str, Any]] = []
     for index, block in latest(connection, base, bounds, range(start, stop)).items():
         if block.chunk is not None:
@@ -131,7 +130,7 @@ def _base(connection: Connection, request: Request) -> Version | None:
             base = read_version(connection, request.base_uid)[0]
         except NotFound as error:
             raise InvalidInput(f"there is no version {request.base_uid} to base a backup on") from error
-        if base.state not in _FINISHED:
+        if not base.state.is_finished:
             raise InvalidInput(f"{named(base)} is {base.state.value}; a base must be finished")
         if base.block_size != request.block_size:
             raise InvalidInput(
