@@ -12,12 +12,13 @@ from functools import partial
 from typing import TypeAlias
 
 from backy_core.candidates import Candidate, every_block, hinted_blocks, sample_of_unhinted
+from backy_core.commit import commit_version
 from backy_core.contracts.meta import MOST_PLANNED, NewChunk, Writing
 from backy_core.contracts.source import Source
 from backy_core.engine import Engine
 from backy_core.errors import InvalidHints
 from backy_core.extents import BlockRanges
-from backy_core.model import BackupStatistics, VersionState, chunk_key
+from backy_core.model import NO_ATTRIBUTES, Attributes, BackupStatistics, VersionState, chunk_key
 from backy_core.pipeline import Buffers, Meter, Workers, buffer_count
 from backy_core.publisher import Publisher
 from backy_core.purging import purge_rows
@@ -38,6 +39,7 @@ def backup(
     created: datetime,
     hints: BlockRanges | None = None,
     base_uid: str | None = None,
+    attributes: Attributes = NO_ATTRIBUTES,
     progress: ProgressCallback = ignore_progress,
 ) -> BackupReport:
     """Write a version of `volume` from `source` and return when it is durable and valid.
@@ -69,7 +71,7 @@ def backup(
     statistics = run.work(candidates)
     meter.end()
     statistics = replace(statistics, duration_seconds=round(time.monotonic() - started, 3))
-    version = engine.meta.finish_version(session, writing.version, statistics)
+    version = commit_version(engine, session, writing, statistics, attributes)
     warnings = []
     if writing.continued:
         warnings.append(f"an interrupted backup of {volume} was continued; what it had stored was not stored again")
@@ -247,8 +249,9 @@ class _Run:
     def _put(self, digest: bytes, nonce: bytes, buffer: bytearray, length: int) -> NewChunk:
         """Compress and put a chunk. In a worker's thread; the buffer is given back whatever happens."""
         try:
-            parts = self._engine.envelope.wrap("c", memoryview(buffer)[:length])
-            self._engine.store.put(chunk_key(digest, nonce), parts)
+            key = chunk_key(digest, nonce)
+            parts = self._engine.envelope.wrap(key, memoryview(buffer)[:length])
+            self._engine.store.put(key, parts)
             stored = sum(len(part) for part in parts)
         finally:
             self._buffers.give_back(buffer)

@@ -55,7 +55,7 @@ class ChunkReader:
 
     def _fetch(self, chunk: Chunk, length: int, thorough: bool) -> bytes:
         data = self._store.get(chunk.key)
-        content = self._envelope.unwrap("c", data, length, checked=thorough)
+        content = self._envelope.unwrap(chunk.key, data, length, checked=thorough)
         if len(content) != length:
             raise ObjectCorrupt(f"holds {len(content)} bytes, not the {length} of its block")
         if self._hash.digest(content) != chunk.digest:

@@ -7,10 +7,11 @@ before it can refer to what was deleted.
 
 from __future__ import annotations
 
+from backy_core.commit import store_fences
 from backy_core.engine import Engine
 from backy_core.model import VersionState
-from backy_core.objects.identity import generation_key, stored_generations, write_generation
-from backy_core.purging import purge_rows
+from backy_core.objects.identity import generation_key, stored_generations
+from backy_core.purging import purge_version
 from backy_core.reports import CleanupReport, Progress, ProgressCallback, ignore_progress
 
 __all__ = ["cleanup"]
@@ -29,7 +30,7 @@ def cleanup(engine: Engine, session: int, *, progress: ProgressCallback = ignore
     deferred: list[str] = []
     for version in meta.versions():
         if version.state is VersionState.REMOVING:
-            done = purge_rows(meta, session, version.uid, progress)
+            done = purge_version(meta, engine.store, session, version.uid, progress)
             (purged if done else deferred).append(version.uid)
     chunks = freed = 0
     while (step := meta.doom_chunks(session)).examined:
@@ -43,7 +44,7 @@ def cleanup(engine: Engine, session: int, *, progress: ProgressCallback = ignore
     if older:
         meta.doom_keys(session, older)
     generation = meta.next_generation(session)
-    write_generation(engine.store, engine.facts, generation)
+    store_fences(meta, session, engine.store, engine.facts)
     deleted, kept = _delete(engine, session, generation, progress)
     return CleanupReport(tuple(purged), chunks, deleted, freed, generation, tuple(deferred), tuple(kept))
 

@@ -20,9 +20,11 @@ __all__ = [
     "AmbiguousSelector",
     "BackyError",
     "ConfigurationError",
+    "Guarded",
     "InternalError",
     "InvalidHints",
     "InvalidInput",
+    "KeyRefused",
     "MetaError",
     "NotFound",
     "ObjectCorrupt",
@@ -183,6 +185,23 @@ class SourceError(BackyError):
     meaning = "the source cannot be read"
 
 
+class KeyRefused(BackyError):
+    """No key opens the repository: a wrong passphrase, a key slot that is damaged or demands too much, no key given.
+
+    Also: what was asked needs a key that this host does not hold.
+    """
+
+    exit_code = 14
+    meaning = "no key opens the repository: wrong or missing passphrase, or a damaged key slot"
+
+
+class Guarded(BackyError):
+    """A guard forbids it, such as the protection of a version; the message says what lifts it."""
+
+    exit_code = 15
+    meaning = "a guard forbids it, such as the protection of a version"
+
+
 EXIT_OK = 0
 EXIT_RESTORED_WITH_DAMAGE = 3
 EXIT_DAMAGE_FOUND = 20
@@ -207,6 +226,8 @@ EXIT_CODES: dict[int, str] = {
     MetaError.exit_code: MetaError.meaning,
     OutOfSpace.exit_code: OutOfSpace.meaning,
     SourceError.exit_code: SourceError.meaning,
+    KeyRefused.exit_code: KeyRefused.meaning,
+    Guarded.exit_code: Guarded.meaning,
     EXIT_DAMAGE_FOUND: "damage was found: by a scrub, or in a version just written",
     EXIT_HANGUP: "ended by SIGHUP",
     EXIT_INTERRUPTED: "interrupted by the operator",

@@ -12,6 +12,8 @@ __all__ = [
     "MAX_BLOCK_SIZE",
     "MIN_BLOCK_SIZE",
     "NONCE_LENGTH",
+    "NO_ATTRIBUTES",
+    "Attributes",
     "BackupStatistics",
     "Buffer",
     "Chunk",
@@ -20,12 +22,18 @@ __all__ = [
     "Extent",
     "ExtentKind",
     "MappedBlock",
+    "Protection",
     "RepositoryFacts",
+    "Segment",
+    "SegmentPiece",
     "Version",
     "VersionState",
+    "attributes_key",
     "block_count",
     "block_length",
     "chunk_key",
+    "manifest_key",
+    "piece_key",
 ]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -84,13 +92,38 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryFacts:
-    """What `backy init` fixed for good, kept both in the metadata store and in the store's `config` object."""
+    """What `backy init` fixed for good, kept both in the metadata store and in the store's `config` object.
+
+    `encryption`: None, or the name of the cipher that seals every object.
+    """
 
     repository_id: str
     format: int
     hash_name: str
     block_size: int
     created: datetime
+    encryption: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """Why a version must not be removed, who said so, and until when (None: until it is unprotected)."""
+
+    reason: str = ""
+    by: str = ""
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What may change about a finished version. `tags` are sorted and unique; `expires`: when it may be let go."""
+
+    tags: tuple[str, ...] = ()
+    protected: Protection | None = None
+    expires: datetime | None = None
+
+
+NO_ATTRIBUTES = Attributes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +147,8 @@ class Version:
     """One backup of a volume. `lineage` and `birth` place it in the volume's chain; times are aware and UTC.
 
     `source` is the location it was read from, without secrets. `identity`: see `contracts.source.Source.identity`.
-    `interrupted`: its state is `writing` but the process that wrote it is gone.
+    `interrupted`: its state is `writing` but the process that wrote it is gone. `parent`: the lineage, and the birth in
+    it, that its lineage branches from. `manifest`: the digest of its manifest's content; None until that is fixed.
     """
 
     uid: str
@@ -131,6 +165,9 @@ class Version:
     base_uid: str | None = None
     interrupted: bool = False
     statistics: BackupStatistics | None = None
+    parent: tuple[int, int] | None = None
+    manifest: bytes | None = None
+    attributes: Attributes = NO_ATTRIBUTES
 
     @property
     def block_count(self) -> int:
@@ -156,6 +193,38 @@ class Chunk:
     def key(self) -> str:
         """The key of the chunk's object in the store."""
         return chunk_key(self.digest, self.nonce)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPiece:
+    """One object of a segment, which is durable; `first` is the first block index in it."""
+
+    digest: bytes
+    nonce: bytes
+    stored_size: int
+    first: int
+
+    @property
+    def key(self) -> str:
+        """The key of the object in the store."""
+        return piece_key(self.digest, self.nonce)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece-wise stored part of a version's block map: all that was born in `lineage` after the birth `since`.
+
+    It also holds what was born in the lineages that branch from there, up to the version that it was written for.
+    `entries` counts the block indexes it has. `id` is the metadata store's number for it, 0 as long as it has none.
+    `bad`: reading one of its pieces back found damage.
+    """
+
+    lineage: int
+    since: int
+    entries: int
+    pieces: tuple[SegmentPiece, ...]
+    id: int = 0
+    bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +263,18 @@ def chunk_key(digest: bytes, nonce: bytes) -> str:
     """The store key of a chunk: `c/<first two hex digits>/<digest>-<nonce>`."""
     name = digest.hex()
     return f"c/{name[:2]}/{name}-{nonce.hex()}"
+
+
+def piece_key(digest: bytes, nonce: bytes) -> str:
+    """The store key of a piece of a segment: `m/<digest>-<nonce>`."""
+    return f"m/{digest.hex()}-{nonce.hex()}"
+
+
+def manifest_key(uid: str) -> str:
+    """The store key of a version's manifest."""
+    return f"v/{uid}"
+
+
+def attributes_key(uid: str, serial: int) -> str:
+    """The store key of a version's attributes; the highest serial counts."""
+    return f"a/{uid}.{serial}"

@@ -10,9 +10,14 @@ from backy_core.model import BackupStatistics, Damage, Extent, Version
 
 __all__ = [
     "BackupReport",
+    "CheckReport",
     "CleanupReport",
+    "CopyReport",
+    "ImportReport",
     "Progress",
     "ProgressCallback",
+    "RebuildReport",
+    "ReconcileReport",
     "RemoveReport",
     "RestoreReport",
     "ScrubReport",
@@ -23,10 +28,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment of long work. `phase`: `read`, `restore`, `scrub`, `purge`, `doom`, `delete`.
+    """A moment of long work. `phase`: `read`, `restore`, `scrub`, `purge`, `doom`, `delete`, `manifests`, `rows`,
+    `objects`, `compare`, `export`, `import`.
 
-    `done` and `total` count bytes of the volume (read, restore, scrub), map rows (purge), chunks (doom) or objects
-    (delete); `total` is None when it is not known. `stored_bytes`: what has gone to, or come from, the store so far.
+    `done` and `total` count bytes of the volume (read, restore, scrub), map rows (purge, rows), chunks (doom), versions
+    (compare, export, import) or objects (delete, manifests, objects); `total` is None when it is not known.
+    `stored_bytes`: what has gone to, or come from, the store so far.
     """
 
     phase: str
@@ -76,7 +83,9 @@ class RestoreReport:
 class ScrubReport:
     """What a scrub read and found. `invalidated`, `revalidated`: versions whose state it changed.
 
-    `damage` describes the first ten thousand of the `damaged_chunks`, once for each version that uses them.
+    `damage` describes the first ten thousand of the `damaged_chunks`, once for each version that uses them, and all of
+    the `damaged_descriptions`: manifests, attributes, segments, key slots, generations. A version that is described
+    badly stays valid as long as the database knows what is in it.
     """
 
     versions: tuple[Version, ...]
@@ -85,6 +94,7 @@ class ScrubReport:
     stored_bytes: int
     damage: tuple[Damage, ...] = ()
     damaged_chunks: int = 0
+    damaged_descriptions: int = 0
     invalidated: tuple[Version, ...] = ()
     revalidated: tuple[Version, ...] = ()
     duration_seconds: float = 0.0
@@ -93,7 +103,10 @@ class ScrubReport:
 
 @dataclass(frozen=True, slots=True)
 class RemoveReport:
-    """Versions removed; `deferred`: uids whose rows wait until a running backup is done (cleanup takes them up)."""
+    """Versions removed; `deferred`: uids of which something is left for `cleanup`.
+
+    Because the store did not delete its manifest, or because a running backup is in the way.
+    """
 
     removed: tuple[Version, ...]
     deferred: tuple[str, ...] = ()
@@ -121,3 +134,72 @@ class VersionDetails:
     hole_blocks: int
     stored_bytes: int
     damaged_extents: tuple[Extent, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What was taken over from a store.
+
+    `lost`: damage that keeps versions from being taken over, one finding for each. `doubted`: damaged attributes in
+    whose place older ones were taken. `missing_chunks` have no object: the `invalid` versions use them. `orphans` are
+    objects of chunks that no version uses; `dooms_orphans`: the next cleanup deletes them. `read_bytes` and
+    `read_objects`: of manifests, attributes and segments.
+    """
+
+    versions: tuple[Version, ...]
+    invalid: tuple[Version, ...] = ()
+    lost: tuple[Damage, ...] = ()
+    doubted: tuple[Damage, ...] = ()
+    missing_chunks: int = 0
+    orphans: int = 0
+    orphan_bytes: int = 0
+    dooms_orphans: bool = False
+    read_bytes: int = 0
+    read_objects: int = 0
+    duration_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileReport:
+    """How a database and its store were made to agree.
+
+    `older`: the database was older than the store. Then `removed` are the versions that it had and the store has no
+    more, and `dropped` the unfinished ones; otherwise `undescribed` are finished versions that the store says nothing
+    of any more, and `unknown` uids that only the store has, which were left alone. `store`: what was taken over.
+    """
+
+    older: bool
+    generation: int
+    store: RebuildReport
+    removed: tuple[Version, ...] = ()
+    dropped: tuple[Version, ...] = ()
+    changed_attributes: tuple[Version, ...] = ()
+    undescribed: tuple[Version, ...] = ()
+    unknown: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """A database compared with what its store says. `differences`: one line each; none when they are equal."""
+
+    versions: int
+    differences: tuple[str, ...]
+    store: RebuildReport
+    duration_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """Versions copied to another repository. `copied`: pairs of a version and its copy; `there`: copied before."""
+
+    copied: tuple[tuple[Version, BackupReport], ...]
+    there: tuple[Version, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """Versions made from an export. `there`: uids in it that the database has, or that were imported before."""
+
+    imported: tuple[Version, ...]
+    there: tuple[str, ...] = ()

@@ -7,43 +7,48 @@ with backy_core.Repository.open() as repository:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from backy_core import settings as configuration
-from backy_core.errors import BackyError, NotFound, RepositoryError, VersionBusy
-from backy_core.model import RepositoryFacts, Version, VersionState
-from backy_core.objects.identity import check_generation, read_config
-from backy_core.opening import open_meta, open_source, open_store, open_target, plugins_of
-from backy_core.plugins import Plugins
+from backy_core.access import Access
+from backy_core.errors import BackyError, InvalidInput, NotFound, VersionBusy
+from backy_core.model import Attributes, Protection, Version, VersionState
+from backy_core.opening import open_meta, open_source, open_target, plugins_of
 from backy_core.reports import ProgressCallback, ignore_progress
-from backy_core.selectors import check_volume_name, select
-from backy_core.settings import RepositorySettings
+from backy_core.selectors import check_tags, check_volume_name, select
 
 if TYPE_CHECKING:
-    from backy_core.contracts.meta import MetaStore, Usage
-    from backy_core.engine import Engine
-    from backy_core.reports import BackupReport, CleanupReport, RemoveReport, RestoreReport, ScrubReport, VersionDetails
+    from backy_core.contracts.meta import Usage
+    from backy_core.contracts.source import Source
+    from backy_core.encryption.unlocking import Ask
+    from backy_core.extents import BlockRanges
+    from backy_core.reports import (
+        BackupReport,
+        CheckReport,
+        CleanupReport,
+        CopyReport,
+        ImportReport,
+        ReconcileReport,
+        RemoveReport,
+        RestoreReport,
+        ScrubReport,
+        VersionDetails,
+    )
 
 __all__ = ["Repository"]
 
 
-class Repository:
+class Repository(Access):
     """An open repository. Made by `create` or `open`; closed by `close` or at the end of a `with`.
 
     Not for use by several threads at once; several processes may work on one repository at the same time.
     """
-
-    def __init__(self, settings: RepositorySettings, plugins: Plugins, meta: MetaStore) -> None:
-        self.settings = settings
-        self._plugins = plugins
-        self.meta = meta
-        self.facts: RepositoryFacts = meta.facts()
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -57,11 +62,16 @@ class Repository:
         hash_name: str | None = None,
         block_size: int | None = None,
         compression: str | None = None,
+        passphrase: str | None = None,
+        kdf_memory: int | None = None,
     ) -> Repository:
         """Initialise a repository and write its settings file; what is not given gets its default.
 
+        With a passphrase it is encrypted, and that passphrase opens its first key slot; `kdf_memory`: bytes of memory
+        that trying a passphrase takes, 64 MiB to 1 GiB.
+
         An `init` that was interrupted is completed by the next. Raises `RepositoryError` when the repository exists,
-        or when the store or the database belongs to another one.
+        or when the store or the database belongs to another one; `InvalidInput` for a passphrase that is too short.
         """
         from backy_core.initialise import initialise
 
@@ -72,68 +82,27 @@ class Repository:
             hash_name=hash_name,
             block_size=block_size,
             compression=compression,
+            passphrase=passphrase,
+            kdf_memory=kdf_memory,
         )
-        return cls.open(str(path))
+        return cls.open(str(path), passphrase=passphrase)
 
     @classmethod
-    def open(cls, name: str | None = None) -> Repository:
+    def open(cls, name: str | None = None, *, passphrase: str | None = None, ask: Ask | None = None) -> Repository:
         """Open the repository `name`, or the settings file of that path; None: `BACKY_REPOSITORY`, else `default`.
 
-        Only the metadata store is opened; the store follows when something needs it.
+        Only the metadata store is opened; the store, and the key of an encrypted repository, follow when something
+        needs them. The key comes by `passphrase` if given, else by what the settings say, else by the environment
+        variable `BACKY_PASSPHRASE`, else `ask` is called for a passphrase.
         """
         settings = configuration.load(name)
         plugins = plugins_of(settings)
         meta = open_meta(plugins, settings, create=False)
         try:
-            return cls(settings, plugins, meta)
+            return cls(settings, plugins, meta, passphrase=passphrase, ask=ask)
         except BaseException:
             meta.close()
             raise
-
-    def close(self) -> None:
-        """Give back connections and files."""
-        self._close_store()
-        self.meta.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @cached_property
-    def engine(self) -> Engine:
-        """The store, hash and envelope, opened when first needed and found to belong to this database."""
-        from backy_core.engine import Engine
-        from backy_core.objects.envelope import Envelope
-        from backy_core.pipeline import worker_count
-
-        level = configuration.compression_level(self.settings.compression)
-        hash_ = self._plugins.open("hash", self.facts.hash_name, "new_hash", name=self.facts.hash_name)
-        store = open_store(self._plugins, self.settings, create=False)
-        try:
-            found = read_config(store)
-            if found is None:
-                raise RepositoryError(f"{store.location} holds no repository; is the right place mounted there?")
-            if found.repository_id != self.facts.repository_id:
-                raise RepositoryError(
-                    f"{store.location} belongs to the repository {found.repository_id}, but the database at "
-                    f"{self.meta.location} to {self.facts.repository_id}; correct the settings {self.settings.path}"
-                )
-        except BaseException:
-            store.close()
-            raise
-        return Engine(
-            facts=self.facts,
-            meta=self.meta,
-            store=store,
-            hash=hash_,
-            envelope=Envelope(hash_, level),
-            workers=worker_count(self.settings.workers),
-            memory=self.settings.memory,
-        )
 
     # -- the use cases -------------------------------------------------------------------------------------------
 
@@ -144,33 +113,21 @@ class Repository:
         *,
         hints: Path | None = None,
         base: str | None = None,
+        tags: Sequence[str] = (),
         progress: ProgressCallback = ignore_progress,
     ) -> BackupReport:
-        """Back up `source` (a URL or path) as a new version of `volume`.
+        """Back up `source` (a URL or path) as a new version of `volume`, with these tags.
 
         `hints`: a file of changed ranges since `base` (a selector; default: the volume's newest finished version).
         """
-        from backy_core.backup import backup
         from backy_core.hints import read_hints
 
         check_volume_name(volume)
         base_uid = self._finished(base).uid if base is not None else None
         with open_source(self._plugins, self.settings, source) as opened:
             touched = read_hints(hints, opened.size, self.facts.block_size) if hints is not None else None
-            with self._writing("backup") as session:
-                report = backup(
-                    self.engine,
-                    session,
-                    opened,
-                    volume,
-                    created=datetime.now(UTC),
-                    hints=touched,
-                    base_uid=base_uid,
-                    progress=progress,
-                )
-        if report.version.state is VersionState.VALID:
-            self._plugins.notify("version_finished", facts=report.version)
-        return report
+            attributes = Attributes(check_tags(tags), expires=opened.expires)
+            return self._back_up(opened, volume, touched, base_uid, attributes, progress=progress)
 
     def restore(
         self, version: str, target: str, *, force: bool = False, progress: ProgressCallback = ignore_progress
@@ -212,7 +169,7 @@ class Repository:
 
         chosen = list({found.uid: found for found in map(self.resolve, versions)}.values())
         with self._writing("rm") as session:
-            return remove(self.meta, session, chosen, progress=progress)
+            return remove(self.engine, session, chosen, progress=progress)
 
     def cleanup(self, *, progress: ProgressCallback = ignore_progress) -> CleanupReport:
         """Reclaim the space of what was removed or interrupted."""
@@ -220,6 +177,102 @@ class Repository:
 
         with self._writing("cleanup") as session:
             return cleanup(self.engine, session, progress=progress)
+
+    # -- attributes ----------------------------------------------------------------------------------------------
+
+    def protect(
+        self, versions: Sequence[str], *, reason: str = "", by: str = "", until: datetime | None = None
+    ) -> list[Version]:
+        """Have nobody remove these versions (until then); they as they are now."""
+        return self._change(versions, lambda was: replace(was, protected=Protection(reason, by, until)))
+
+    def unprotect(self, versions: Sequence[str]) -> list[Version]:
+        """Let these versions be removed again; they as they are now."""
+        return self._change(versions, lambda was: replace(was, protected=None))
+
+    def tag(self, versions: Sequence[str], *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> list[Version]:
+        """Add tags to these versions and take others off; they as they are now."""
+        added, removed = set(check_tags(add)), set(remove)
+        return self._change(versions, lambda was: replace(was, tags=tuple(sorted({*was.tags, *added} - removed))))
+
+    # -- the database and the store ------------------------------------------------------------------------------
+
+    def reconcile(
+        self, *, dooms_orphans: bool = False, dry_run: bool = False, progress: ProgressCallback = ignore_progress
+    ) -> ReconcileReport:
+        """Make database and store agree again, see `backy_core.reconcile`."""
+        from backy_core.reconcile import reconcile
+
+        engine = self.engine
+        with self._session("reconcile") as session:
+            return reconcile(engine, session, dooms_orphans=dooms_orphans, dry_run=dry_run, progress=progress)
+
+    def check_database(self, *, progress: ProgressCallback = ignore_progress) -> CheckReport:
+        """Make a database anew from the store, beside this one, and compare: they must be equal."""
+        from backy_core.recovery import check_database
+
+        return check_database(self.engine, self._plugins, self.settings, progress)
+
+    def copy(
+        self, versions: Sequence[str], to: Repository, *, progress: ProgressCallback = ignore_progress
+    ) -> CopyReport:
+        """Copy these versions, or all valid ones, to another repository; what is there already is not copied again.
+
+        Every chunk is checked when it is read, and sealed anew for the other repository. A copy that was interrupted
+        goes on where it stopped.
+        """
+        from backy_core.copy import copy
+
+        if to.facts.repository_id == self.facts.repository_id:
+            raise InvalidInput("a repository cannot be copied to itself; name another one with --to")
+        if versions:
+            chosen = list({found.uid: found for found in map(self._finished, versions)}.values())
+        else:
+            chosen = [version for version in self.meta.versions() if version.state is VersionState.VALID]
+        engine = self.engine
+        with to._writing("copy"):
+            pass  # it finishes what a killed copy has promised over there, which must not be copied again
+        with self._session("copy") as session:
+            return copy(engine, session, chosen, to.meta, partial(to._back_up, progress=progress))
+
+    def export(
+        self, versions: Sequence[str], write: Callable[[bytes], object], *, progress: ProgressCallback = ignore_progress
+    ) -> list[Version]:
+        """Write the metadata of these versions down, by calls of `write`; see `backy_core.export`."""
+        from backy_core.export import export
+
+        chosen = list({found.uid: found for found in map(self._finished, versions)}.values())
+        with self._session("export") as session:
+            pinned = [self.meta.pin(session, version.uid) for version in chosen]
+            export(self.meta, pinned, write, progress)
+        return chosen
+
+    def import_export(self, path: Path, *, progress: ProgressCallback = ignore_progress) -> ImportReport:
+        """Make versions from a file that `export` wrote, of this repository; see `backy_core.importing`."""
+        from backy_core.export import read_export
+        from backy_core.importing import import_versions
+
+        with self._writing("import") as session:
+            return import_versions(self.engine, session, read_export(path, self.facts), progress)
+
+    def import_backy2(
+        self, path: Path, data: Path, volume: str | None = None, *, progress: ProgressCallback = ignore_progress
+    ) -> BackupReport | None:
+        """Take over a version that backy2 exported, its blobs being in the folder `data`; None when that was done.
+
+        It keeps its time, its expiry and, unless `volume` is given, its name. The blobs are read where they are.
+        """
+        from urllib.parse import quote
+
+        where = f"backy2://{quote(str(path.absolute()))}?data={quote(str(data.absolute()))}"
+        with open_source(self._plugins, self.settings, where) as source:
+            name = volume or source.volume or ""
+            check_volume_name(name)
+            there = {version.identity for version in self.versions() if version.state.is_finished}
+            if source.identity is not None and source.identity in there:
+                return None
+            attributes = Attributes(expires=source.expires)
+            return self._back_up(source, name, None, None, attributes, progress=progress)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -251,6 +304,48 @@ class Repository:
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
+    def _back_up(
+        self,
+        source: Source,
+        volume: str,
+        hints: BlockRanges | None,
+        base_uid: str | None,
+        attributes: Attributes,
+        *,
+        progress: ProgressCallback,
+    ) -> BackupReport:
+        from backy_core.backup import backup
+
+        with self._writing("backup") as session:
+            report = backup(
+                self.engine,
+                session,
+                source,
+                volume,
+                created=source.made or datetime.now(UTC),
+                hints=hints,
+                base_uid=base_uid,
+                attributes=attributes,
+                progress=progress,
+            )
+        if report.version.state is VersionState.VALID:
+            self._plugins.notify("version_finished", facts=report.version)
+        return report
+
+    def _change(self, versions: Sequence[str], change: Callable[[Attributes], Attributes]) -> list[Version]:
+        from backy_core.commit import commit_attributes
+
+        chosen = list({found.uid: found for found in map(self._finished, versions)}.values())
+        with self._writing("tag") as session:
+            # Anew: somebody may have changed them while this run waited for its key, or put what others had decided.
+            fresh = {version.uid: version for version in self.meta.versions() if version.state.is_finished}
+            for version in (fresh.get(version.uid, version) for version in chosen):
+                wanted = change(version.attributes)
+                if wanted != version.attributes:
+                    commit_attributes(self.engine, session, version.uid, wanted)
+        now = {version.uid: version for version in self.meta.versions()}
+        return [now[version.uid] for version in chosen if version.uid in now]
+
     def _finished(self, selector: str) -> Version:
         found = self.resolve(selector)
         if found.state is VersionState.REMOVING:
@@ -260,28 +355,3 @@ class Repository:
                 raise NotFound(f"version {found.uid} of {found.volume} was interrupted; back the volume up again")
             raise VersionBusy(f"version {found.uid} of {found.volume} is still being written; wait for its backup")
         return found
-
-    def _close_store(self) -> None:
-        engine = self.__dict__.pop("engine", None)
-        if engine is not None:
-            engine.store.close()
-
-    @contextmanager
-    def _session(self, command: str) -> Iterator[int]:
-        session = self.meta.open_session(command)
-        try:
-            yield session
-        except BaseException:
-            # After an error nobody knows what the store's connections and caches are worth: the next one opens it anew.
-            self._close_store()
-            raise
-        finally:
-            self.meta.close_session(session)
-
-    @contextmanager
-    def _writing(self, command: str) -> Iterator[int]:
-        """A session that changes what the store or the map holds: not with a database that is behind the store."""
-        store = self.engine.store
-        with self._session(command) as session:
-            check_generation(store, self.meta.generation)
-            yield session

@@ -1,4 +1,4 @@
-"""Scrubs versions: reads every chunk they use back from the store, once, and records what is damaged."""
+"""Scrubs versions: reads all they consist of back from the store, once, and records what is damaged."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 
 from backy_core.chunks import ChunkDamaged
 from backy_core.contracts.meta import MOST_VIEWED
+from backy_core.descriptions import Descriptions
 from backy_core.engine import Engine
 from backy_core.errors import NotFound
 from backy_core.findings import MOST_LISTED, Findings, Found
 from backy_core.model import Chunk, Damage, Version, VersionState
+from backy_core.numbers import NumberSet
 from backy_core.pipeline import Meter, Workers
 from backy_core.reports import ProgressCallback, ScrubReport, ignore_progress
 
@@ -25,7 +27,7 @@ def scrub(
     *,
     progress: ProgressCallback = ignore_progress,
 ) -> ScrubReport:
-    """Read and check every chunk of the versions; a chunk that several use is read once.
+    """Read and check every chunk of the versions, and all that describes them; what several use is read once.
 
     Versions using a damaged chunk become invalid, those whose damaged chunks all read back whole become valid again.
     A version removed meanwhile is left out. Raises `StoreError` when the store cannot be reached; what was found until
@@ -42,10 +44,11 @@ class _Scrub:
         self._session = session
         self._progress = progress
         self._reader = engine.reader()
-        self._seen = _ChunkSet()
+        self._seen = NumberSet()
         self._changed: dict[str, Version] = {}
         self._findings = Findings(lambda chunks: self._note(engine.meta.mark_bad(session, chunks)))
         self._healthy_again: list[Chunk] = []
+        self._descriptions = Descriptions(engine, session)
         self._chunks = self._read_bytes = self._stored_bytes = 0
 
     def work(self, versions: Sequence[Version]) -> ScrubReport:
@@ -54,6 +57,7 @@ class _Scrub:
         meter = Meter("scrub", sum(version.size for version in versions), self._progress)
         done: list[Version] = []
         damage: list[Damage] = []
+        descriptions = list(self._descriptions.of_repository())
         ahead = self._engine.chunks_ahead
         with Workers(self._engine.workers) as workers:
             for candidate in versions:
@@ -66,6 +70,7 @@ class _Scrub:
                         self._take_in(chunk, length, found)
                         meter.count(stored_bytes=chunk.stored_size)
                         meter.show()
+                    descriptions += self._descriptions.of_version(version)
                 finally:
                     self._findings.flush()
                     self._healthy()
@@ -82,9 +87,10 @@ class _Scrub:
             versions=tuple(finished.get(version.uid, version) for version in done),
             chunks=self._chunks,
             read_bytes=self._read_bytes,
-            stored_bytes=self._stored_bytes,
-            damage=tuple(damage),
+            stored_bytes=self._stored_bytes + self._descriptions.read_bytes,
+            damage=(*damage, *descriptions),
             damaged_chunks=self._findings.chunks,
+            damaged_descriptions=len({found.key for found in descriptions}),
             invalidated=tuple(version for version in now if version.state is VersionState.INVALID),
             revalidated=tuple(version for version in now if version.state is VersionState.VALID),
             duration_seconds=round(time.monotonic() - started, 3),
@@ -140,20 +146,3 @@ class _Scrub:
                 if block.chunk is not None and block.chunk in self._findings:
                     holders.setdefault(block.chunk.id, array("q")).append(index)
         return dict(holders)
-
-
-class _ChunkSet:
-    """A set of chunk ids, one bit each: ids are dense, and a repository may have a thousand million."""
-
-    def __init__(self) -> None:
-        self._bits = bytearray()
-
-    def add(self, id_: int) -> bool:
-        """Add it; True when it was not in the set before."""
-        place, bit = id_ >> 3, 1 << (id_ & 7)
-        if place >= len(self._bits):
-            self._bits.extend(bytes(max(place + 1 - len(self._bits), len(self._bits) // 2, 4096)))
-        if self._bits[place] & bit:
-            return False
-        self._bits[place] |= bit
-        return True

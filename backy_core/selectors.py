@@ -7,18 +7,19 @@ least four characters) that very version.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
 from backy_core.errors import AmbiguousSelector, InvalidInput, NotFound
 from backy_core.model import Version, VersionState
 
-__all__ = ["MAX_VOLUME_NAME", "check_volume_name", "select"]
+__all__ = ["MAX_VOLUME_NAME", "check_tags", "check_volume_name", "select"]
 
 MAX_VOLUME_NAME = 200
 """Bytes in UTF-8."""
 
 _SHORTEST_UID = 4
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.=-]{0,99}", re.ASCII)
 
 
 def check_volume_name(name: str) -> None:
@@ -36,6 +37,14 @@ def check_volume_name(name: str) -> None:
         )
     if name[0] in "-.":
         raise InvalidInput(f"the volume name {shown!r} starts with {name[0]!r}; start with a letter or digit")
+
+
+def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """The tags, sorted, each once; raises `InvalidInput` for one that could not be typed in a selector."""
+    for tag in tags:
+        if not _TAG.fullmatch(tag):
+            raise InvalidInput(f"{tag!r} is no tag; use up to 100 letters, digits, dots, dashes, underscores and =")
+    return tuple(sorted(set(tags)))
 
 
 def select(selector: str, versions: Sequence[Version], find_uid: Callable[[str], list[Version]]) -> Version:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backy_core.errors import BackyError, ConfigurationError
+from backy_core.settings_encryption import encryption_settings
 from backy_core.settings_lines import line_of
 from backy_core.settings_table import parse_size, unknown_key
 from backy_core.settings_values import (
@@ -22,7 +23,7 @@ from backy_core.settings_values import (
 
 __all__ = ["parse", "write"]
 
-_KEYS = ("store", "metadata", "compression", "workers", "memory", "plugin", "plugins")
+_KEYS = ("store", "metadata", "compression", "workers", "memory", "encryption", "plugin", "plugins")
 _KINDS = ("io", "store", "meta", "hash", "hooks")
 _LEAST_MEMORY = 16 * 1024 * 1024
 
@@ -75,6 +76,10 @@ def parse(text: str, name: str, path: Path) -> RepositorySettings:
         plugins=_tables(said.get("plugin", {}), wrong),
         plugins_only=only,
         plugin_choices=choices,
+        encryption=encryption_settings(
+            said.get("encryption", {}),
+            lambda key, message: wrong(key or "encryption", message, "encryption" if key else ""),
+        ),
     )
 
 

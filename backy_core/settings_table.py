@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from backy_core.errors import BackyError, ConfigurationError, InvalidInput, PluginError
 
-__all__ = ["HIDDEN", "describe", "parse_size", "plugin_settings", "unknown_key"]
+__all__ = ["HIDDEN", "describe", "fetch_secret", "parse_size", "plugin_settings", "unknown_key"]
 
 HIDDEN = "(hidden)"
 
@@ -100,7 +100,7 @@ def unknown_key(key: str, known: typing.Iterable[str]) -> str:
 
 def _value(one: dataclasses.Field[Any], wanted: Any, value: Any) -> Any:
     if one.metadata.get("secret") and isinstance(value, Mapping):
-        value = _secret(value)
+        value = fetch_secret(value)
     if one.metadata.get("size") and isinstance(value, str):
         value = parse_size(value)
     try:
@@ -151,8 +151,11 @@ def _in_words(wanted: Any) -> str:
     return _WORDS.get(wanted, str(getattr(wanted, "__name__", wanted)))
 
 
-def _secret(said: Mapping[str, Any]) -> str:
-    """The secret that a table points to. Messages name the place, never the value."""
+def fetch_secret(said: Mapping[str, Any]) -> str:
+    """The secret that a table points to, without line feeds at its end; raises `ConfigurationError`.
+
+    Messages name the place, never the value, and go on from "setting 'password'".
+    """
     (kind, place), *rest = list(said.items()) or [("", "")]
     if rest or kind not in ("file", "env", "command"):
         raise ConfigurationError('must be a string, { file = ".." }, { env = ".." } or { command = [".."] }')

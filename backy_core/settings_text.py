@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from backy_core.errors import ConfigurationError
 from backy_core.settings_values import RepositorySettings
 
 __all__ = ["settings_text"]
+
+_ENCRYPTION = {
+    "passphrase": '{ file = "/etc/backy/passphrase" }',
+    "write_key": '"/etc/backy/write.key"',
+    "recovery_key": '"/media/usb/recovery.pem"',
+    "recovery_code": '{ file = "/root/recovery.code" }',
+}
+"""The keys of the table [encryption], each with an example."""
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -47,6 +56,17 @@ memory = {_value(_size(settings.memory))}
     for choice, package in settings.plugin_choices.items():
         kind, _, name = choice.partition(".")
         text += f"{kind}.{_key(name)} = {_value(package)}\n"
+    text += """
+# Where the key of an encrypted repository comes from, if not from the variable BACKY_PASSPHRASE or from the terminal.
+# A passphrase or the code of a recovery sheet is never written here but fetched: { file = "/path" },
+# { env = "VARIABLE" } or { command = ["pass", "show", "backy"] }. With a write key alone a host backs up, but cannot
+# read anything back.
+[encryption]
+"""
+    for key, example in _ENCRYPTION.items():
+        said = getattr(settings.encryption, key)
+        value = _value(str(said) if isinstance(said, Path) else said) if said is not None else example
+        text += f"{'' if said is not None else '# '}{key} = {value}\n"
     text += """
 # Settings of single plugins, one table each, named by kind and name. A secret is best not written here but fetched:
 # { file = "/path" }, { env = "VARIABLE" } or { command = ["pass", "show", "backy"] }.

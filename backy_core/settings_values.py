@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backy_core.errors import ConfigurationError, InvalidInput
+from backy_core.settings_encryption import EncryptionSettings
 from backy_core.settings_lines import line_of, read
-from backy_core.settings_table import plugin_settings
+from backy_core.settings_table import fetch_secret, plugin_settings
 
 __all__ = ["DEFAULT_COMPRESSION", "DEFAULT_MEMORY", "RepositorySettings", "compression_level", "refuse_password"]
 
@@ -40,6 +41,17 @@ class RepositorySettings:
     plugins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     plugins_only: tuple[str, ...] | None = None
     plugin_choices: Mapping[str, str] = field(default_factory=dict)
+    encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
+
+    def secret(self, key: str) -> str:
+        """The secret that the table `[encryption]` names under `key`, fetched now.
+
+        Raises `ConfigurationError`, naming the file and the line, never the secret.
+        """
+        try:
+            return fetch_secret(getattr(self.encryption, key))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self._place('encryption', key)}: setting {key!r} {error}") from error
 
     def plugin_settings(self, kind: str, name: str, settings_type: type[T] | None) -> T | None:
         """An instance of a plugin's dataclass from its table `[plugin.KIND_NAME]`; None when it takes no settings.

@@ -27,7 +27,7 @@ backy backup rbd://pool/vm@new vm --hints vm.diff
 """
 
 
-@command("backup", examples=EXAMPLES, exits=(4, 6, 7, 8, 9, 10, 11, 12, 13, 20))
+@command("backup", examples=EXAMPLES, exits=(4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 20))
 @click.argument("source")
 @click.argument("volume")
 @click.option(
@@ -47,7 +47,10 @@ backy backup rbd://pool/vm@new vm --hints vm.diff
     metavar="VERSION",
     help="Compare with this version instead of the volume's newest.",
 )
-def command_line(invocation: Invocation, source: str, volume: str, hints: Path | None, base: str | None) -> int:
+@click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", help="A tag; may be given several times.")
+def command_line(
+    invocation: Invocation, source: str, volume: str, hints: Path | None, base: str | None, tags: tuple[str, ...]
+) -> int:
     """Back up SOURCE, a path or URL, as a new version of VOLUME.
 
     Only what differs from the volume's newest version goes to the store. An interrupted backup is continued by the
@@ -56,7 +59,7 @@ def command_line(invocation: Invocation, source: str, volume: str, hints: Path |
     invocation.if_interrupted = f"what was stored is kept, the next backup of {volume} continues from it"
     with invocation.open() as repository:
         with showing_progress(invocation) as progress:
-            report = repository.backup(source, volume, hints=hints, base=base, progress=progress)
+            report = repository.backup(source, volume, hints=hints, base=base, tags=tags, progress=progress)
     for warning in report.warnings:
         invocation.tell("warning", warning)
     invocation.answer(

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from backy_core.cli.units import utc_time
-from backy_core.model import Damage, Extent, RepositoryFacts, Version
+from backy_core.model import Damage, Extent, Protection, RepositoryFacts, Version
 
 __all__ = ["damage_document", "extents_document", "facts_document", "unlisted", "version_document"]
 
@@ -27,8 +27,17 @@ def version_document(version: Version) -> dict[str, Any]:
         "source": version.source,
         "base": version.base_uid,
         "interrupted": version.interrupted,
+        "tags": list(version.attributes.tags),
+        "protected": _protection_document(version.attributes.protected),
+        "expires": utc_time(version.attributes.expires) if version.attributes.expires else None,
         "statistics": asdict(version.statistics) if version.statistics else None,
     }
+
+
+def _protection_document(guard: Protection | None) -> dict[str, Any] | None:
+    if guard is None:
+        return None
+    return {"reason": guard.reason, "by": guard.by, "until": utc_time(guard.until) if guard.until else None}
 
 
 def extents_document(extents: Sequence[Extent]) -> list[dict[str, int]]:
@@ -65,4 +74,5 @@ def facts_document(facts: RepositoryFacts) -> dict[str, Any]:
         "hash": facts.hash_name,
         "block_size": facts.block_size,
         "created": utc_time(facts.created),
+        "encryption": facts.encryption,
     }

@@ -10,7 +10,7 @@ import click
 
 from backy_core.cli.command import global_options
 
-__all__ = ["COMMANDS", "LazyGroup", "backy", "usage_message"]
+__all__ = ["COMMANDS", "LazyGroup", "backy", "module_of", "usage_message"]
 
 COMMANDS = {
     "init": "Make a repository.",
@@ -21,6 +21,16 @@ COMMANDS = {
     "scrub": "Read versions back and check every byte.",
     "rm": "Remove versions by name.",
     "cleanup": "Free the space that no version needs any more.",
+    "tag": "Add tags to versions and take them off.",
+    "protect": "Keep versions from being removed.",
+    "unprotect": "Let protected versions be removed again.",
+    "copy": "Copy versions to another repository.",
+    "export": "Write the metadata of versions to a file.",
+    "import": "Make versions from an export, backy2's too.",
+    "rebuild": "Make a lost database anew from the store.",
+    "reconcile": "Make database and store agree again.",
+    "check-database": "Prove that the store alone is enough.",
+    "key": "Manage the keys of an encrypted repository.",
     "plugins": "List the installed plugins and whether they fit.",
 }
 """Each command and its line in `backy --help`, which must not cost the import of all of them."""
@@ -39,6 +49,13 @@ Each command explains itself: backy COMMAND --help
 """
 
 
+def module_of(name: str) -> str:
+    """The module of a command."""
+    from keyword import iskeyword
+
+    return f"backy_core.cli.{name.replace('-', '_')}{'_' if iskeyword(name) else ''}"
+
+
 class LazyGroup(click.Group):
     """Lists commands from a table; a command's module is imported when it is called, or asked for its help."""
 
@@ -51,7 +68,7 @@ class LazyGroup(click.Group):
         name = _FORMERLY.get(cmd_name, cmd_name)
         if name not in COMMANDS:
             return None
-        made = import_module(f"backy_core.cli.{name}").command_line
+        made = import_module(module_of(name)).command_line
         assert isinstance(made, click.Command)
         return made
 

@@ -31,11 +31,19 @@ class Invocation:
     if_interrupted: str = ""
     """What a command interrupted now leaves behind, for the last line on the screen."""
 
-    def open(self) -> Repository:
-        """The repository the operator named, or the default one."""
+    def open(self, passphrase: str | None = None) -> Repository:
+        """The repository the operator named, or the default one; its passphrase is asked for when nothing gives it."""
+        from backy_core.cli.asking import ask
         from backy_core.repository import Repository
 
-        return Repository.open(self.repository)
+        return Repository.open(self.repository, passphrase=passphrase, ask=ask)
+
+    def open_other(self, name: str) -> Repository:
+        """A second repository, beside the one the operator works with."""
+        from backy_core.cli.asking import ask
+        from backy_core.repository import Repository
+
+        return Repository.open(name, ask=ask)
 
     def answer(self, document: dict[str, Any], lines: Iterable[str]) -> None:
         """Print the result: the document with `--json`, else the lines. The only way to standard output."""

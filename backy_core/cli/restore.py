@@ -12,7 +12,7 @@ from backy_core.cli.documents import damage_document, extents_document, unlisted
 from backy_core.cli.invocation import Invocation
 from backy_core.cli.progress import showing_progress
 from backy_core.cli.units import human_duration, human_extent, human_location, human_size, short_uid
-from backy_core.errors import EXIT_OK, EXIT_RESTORED_WITH_DAMAGE
+from backy_core.errors import EXIT_OK, EXIT_RESTORED_WITH_DAMAGE, InvalidInput
 from backy_core.reports import RestoreReport
 
 __all__ = ["command_line"]
@@ -21,10 +21,11 @@ EXAMPLES = """
 backy restore vm-1 restored.img
 backy restore vm-1@-1 yesterday.img
 backy restore --force vm-1 /dev/vg0/root
+backy restore --from-store 3f2a9c41d07b5e88 restored.img
 """
 
 
-@command("restore", examples=EXAMPLES, exits=(3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
+@command("restore", examples=EXAMPLES, exits=(3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14))
 @click.argument("version")
 @click.argument("target")
 @click.option("-f", "--force", is_flag=True, help="Overwrite what is at the target. Never what is mounted or in use.")
@@ -34,17 +35,35 @@ backy restore --force vm-1 /dev/vg0/root
     is_flag=True,
     help="Accepted and always so: holes read as zeros afterwards, and are holes where the target can have them.",
 )
-def command_line(invocation: Invocation, version: str, target: str, force: bool, sparse: bool) -> int:
+@click.option("--from-store", is_flag=True, help="Do without the database: it is lost, or not to be trusted.")
+@click.option("--store", metavar="URL", help="With --from-store, when the settings file is lost, too: where it is.")
+def command_line(
+    invocation: Invocation, version: str, target: str, force: bool, sparse: bool, from_store: bool, store: str | None
+) -> int:
     """Write VERSION to TARGET, a path or URL. Every block is checked before it is written.
 
     VERSION is a volume (its newest valid version), `vm-1@-1` (the one before), or the beginning of a uid. Damaged
     blocks do not stop a restore: all others are written, the damaged byte ranges are listed and read as zeros, and
     the exit code is 3.
+
+    With --from-store the database is not needed: a uid reads one manifest and its segments, any other VERSION reads all
+    manifests first.
     """
     invocation.if_interrupted = f"{target} is not complete, restore again"
-    with invocation.open() as repository:
+    if store is not None and not from_store:
+        raise InvalidInput("--store goes with --from-store")
+    if from_store:
+        from backy_core.cli.asking import ask
+        from backy_core.recovery import restore_from_store
+
         with showing_progress(invocation) as progress:
-            report = repository.restore(version, target, force=force, progress=progress)
+            report = restore_from_store(
+                invocation.repository, version, target, store=store, force=force, ask=ask, progress=progress
+            )
+    else:
+        with invocation.open() as repository:
+            with showing_progress(invocation) as progress:
+                report = repository.restore(version, target, force=force, progress=progress)
     for warning in report.warnings:
         invocation.tell("warning", warning)
     invocation.answer(

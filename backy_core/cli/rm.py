@@ -22,7 +22,7 @@ backy cleanup
 """
 
 
-@command("rm", examples=EXAMPLES, exits=(4, 6, 7, 8, 9, 10, 11, 12))
+@command("rm", examples=EXAMPLES, exits=(4, 6, 7, 8, 9, 10, 11, 12, 14, 15))
 @click.argument("versions", metavar="VERSION...", nargs=-1, required=True)
 def command_line(invocation: Invocation, versions: tuple[str, ...]) -> None:
     """Remove VERSIONs for good. Other versions lose nothing.
@@ -41,6 +41,6 @@ def command_line(invocation: Invocation, versions: tuple[str, ...]) -> None:
 
 def _lines(report: RemoveReport) -> Iterator[str]:
     for version in report.removed:
-        waits = "; its rows wait for a running backup" if version.uid in report.deferred else ""
+        waits = "; something is in the way of the rest, cleanup tries again" if version.uid in report.deferred else ""
         yield f"{version.volume}: version {short_uid(version)} is removed{waits}"
     yield "next: `backy cleanup` frees the space that no other version needs"

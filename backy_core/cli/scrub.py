@@ -45,6 +45,7 @@ def command_line(invocation: Invocation, versions: tuple[str, ...]) -> int:
             "stored_bytes": report.stored_bytes,
             "damage": damage_document(report.damage),
             "damaged_chunks": report.damaged_chunks,
+            "damaged_descriptions": report.damaged_descriptions,
             "invalidated": [version_document(version) for version in report.invalidated],
             "revalidated": [version_document(version) for version in report.revalidated],
             "duration_seconds": report.duration_seconds,
@@ -52,8 +53,8 @@ def command_line(invocation: Invocation, versions: tuple[str, ...]) -> int:
         },
         _lines(report, affected),
     )
-    if report.damaged_chunks:
-        damaged = report.damaged_chunks
+    damaged = report.damaged_chunks + report.damaged_descriptions
+    if damaged:
         invocation.tell("error", f"{counted(damaged, 'object')} of the store {'is' if damaged == 1 else 'are'} damaged")
         return EXIT_DAMAGE_FOUND
     return EXIT_OK
@@ -65,12 +66,12 @@ def _lines(report: ScrubReport, known: dict[str, Version]) -> Iterator[str]:
         return
     for found in report.damage:
         yield from _damage_lines(found, known)
-    yield from unlisted(report.damaged_chunks, report.damage)
+    yield from unlisted(report.damaged_chunks + report.damaged_descriptions, report.damage)
     for version in report.invalidated:
         yield f"now invalid: {version.volume} {short_uid(version)}"
     for version in report.revalidated:
         yield f"valid again: {version.volume} {short_uid(version)}"
-    verdict = "all whole" if not report.damaged_chunks else "not whole"
+    verdict = "not whole" if report.damaged_chunks or report.damaged_descriptions else "all whole"
     yield (
         f"{counted(len(report.versions), 'version')} scrubbed, {verdict}: {counted(report.chunks, 'chunk')},"
         f" {human_size(report.read_bytes)} checked, {human_size(report.stored_bytes)} read from the store"
@@ -78,6 +79,8 @@ def _lines(report: ScrubReport, known: dict[str, Version]) -> Iterator[str]:
     )
     if report.damaged_chunks:
         yield "next: back up the affected volumes again: what still has the same content heals every version"
+    elif report.damaged_descriptions:
+        yield "next: back up the affected volumes again: the new versions do not build on what is damaged"
 
 
 def _damage_lines(found: Damage, known: dict[str, Version]) -> Iterator[str]:

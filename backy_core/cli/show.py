@@ -12,6 +12,7 @@ from backy_core.cli.invocation import Invocation
 from backy_core.cli.ls import state_words
 from backy_core.cli.table import aligned
 from backy_core.cli.units import counted, human_duration, human_extent, human_location, human_size, local_time
+from backy_core.model import Protection
 from backy_core.reports import VersionDetails
 
 __all__ = ["command_line"]
@@ -41,6 +42,15 @@ def command_line(invocation: Invocation, version: str) -> None:
     )
 
 
+def _protection(guard: Protection | None) -> str:
+    if guard is None:
+        return "no"
+    words = [f"until {local_time(guard.until)}" if guard.until else "yes"]
+    words += [f"by {guard.by}"] if guard.by else []
+    words += [guard.reason] if guard.reason else []
+    return ", ".join(words)
+
+
 def _lines(details: VersionDetails) -> Iterator[str]:
     version, numbers = details.version, details.version.statistics
     rows = [
@@ -51,6 +61,8 @@ def _lines(details: VersionDetails) -> Iterator[str]:
         ("finished", local_time(version.finished) if version.finished else "not yet"),
         ("source", human_location(version.source) or "-"),
         ("base", version.base_uid or "none: everything was read"),
+        ("tags", ", ".join(version.attributes.tags) or "none"),
+        ("protected", _protection(version.attributes.protected)),
         ("size", f"{human_size(version.size)} ({version.size} bytes)"),
         (
             "blocks",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from backy_core.errors import PluginError
 from backy_core.model import Buffer
 
 __all__ = ["Hash"]
@@ -22,3 +23,13 @@ class Hash(ABC):
     @abstractmethod
     def digest(self, *parts: Buffer) -> bytes:
         """The digest of the parts one after another. Releases the interpreter lock for long parts, if it can."""
+
+    def keyed(self, key: bytes) -> Hash:
+        """The same function keyed with 32 bytes, for an encrypted repository: without the key nobody can tell whether
+        a digest is that of a content he knows. Its digests have the same length. HMAC, or a keyed mode of its own.
+
+        The default raises `PluginError`: this function cannot be used for an encrypted repository.
+        """
+        raise PluginError(
+            f"the hash function {self.name} cannot be keyed; choose another with --hash for an encrypted repository"
+        )

@@ -6,7 +6,13 @@ The steps keep four invariants, on which the safety of `cleanup` beside running 
 2. a chunk exists only after its object was durable: `publish` is called after `Store.sync` has returned;
 3. a key becomes a chunk at most once: its nonce is fresh, and `plan` recorded it as an upload before the put began;
 4. `Store.delete` is only given keys that `doomed_keys` returned. A key is doomed only by the transaction that takes it
-   away from its chunk, or when it lost the race to be one, or when the session that uploaded it is fenced.
+   away from its chunk, or when it lost the race to be one, or when the session that uploaded it is fenced. The keys of
+   segments' pieces are doomed in the same ways. The one exception are the `keys_of` a version in state `removing`.
+
+Whatever the store is to say about versions is decided here first, in one transaction that also raises the generation,
+and then put: the fence (`fences`), then the object (`promises`, `pending_attributes`). A run that is killed in between
+leaves what the next run puts, word for word. So a database is never behind the store unless it was put back from an
+older copy, and then its generation shows it.
 
 No clock carries safety. Every step is one or more short transactions; none is open across a call to the store, and
 each is sized so that a single writer's lock is held for tens of milliseconds. A process may be killed between any two.
@@ -18,23 +24,55 @@ never data.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from backy_core.model import BackupStatistics, Chunk, MappedBlock, RepositoryFacts, Version
+from backy_core.contracts.meta_takeover import MetaTakeover
+from backy_core.contracts.meta_values import (
+    MOST_PLANNED,
+    MOST_PUBLISHED,
+    MOST_TAKEN,
+    MOST_VIEWED,
+    CleanupStep,
+    Fence,
+    Found,
+    MetaCounters,
+    NewChunk,
+    PendingAttributes,
+    Promise,
+    PublishResult,
+    PurgeStep,
+    Reaped,
+    Usage,
+    Writing,
+)
+from backy_core.model import (
+    NO_ATTRIBUTES,
+    Attributes,
+    BackupStatistics,
+    Chunk,
+    MappedBlock,
+    RepositoryFacts,
+    Segment,
+    Version,
+)
 
 __all__ = [
     "MOST_PLANNED",
     "MOST_PUBLISHED",
+    "MOST_TAKEN",
     "MOST_VIEWED",
     "CleanupStep",
+    "Fence",
+    "Found",
     "MetaCounters",
     "MetaStore",
     "NewChunk",
+    "PendingAttributes",
+    "Promise",
     "PublishResult",
     "PurgeStep",
     "Reaped",
@@ -43,100 +81,7 @@ __all__ = [
 ]
 
 
-MOST_PLANNED = 64
-"""Blocks in one call of `plan`, at most."""
-
-MOST_PUBLISHED = 128
-"""Chunks, and blocks, in one call of `publish`, at most."""
-
-MOST_VIEWED = 1024
-"""Indexes in one call of `view`, at most."""
-
-
-@dataclass(slots=True)
-class MetaCounters:
-    """What one open metadata store has done, for tests and `--debug`. Times in seconds."""
-
-    statements: int = 0
-    transactions: int = 0
-    map_rows_written: int = 0
-    longest_wait: float = 0.0
-    """The longest a writer waited for its turn."""
-    longest_held: float = 0.0
-    """The longest a write transaction was open."""
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """A version being written. `continued`: an interrupted run's rows are kept; `position`: see `publish`."""
-
-    version: Version
-    base: Version | None
-    continued: bool = False
-    position: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class NewChunk:
-    """A chunk whose object is durable under `chunk_key(digest, nonce)`; `stored_size` is the object's length."""
-
-    digest: bytes
-    nonce: bytes
-    stored_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class PublishResult:
-    """How many chunks became new, lost the race to another writer (their objects are doomed), healed a bad one."""
-
-    new: int = 0
-    lost: int = 0
-    healed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Reaped:
-    """What was cleared up after dead processes: sessions fenced, upload keys doomed, versions left interrupted."""
-
-    sessions: int = 0
-    uploads: int = 0
-    interrupted: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PurgeStep:
-    """One step of removing a version's rows. `deferred`: the next younger version is still being written, so the rest
-    has to wait for it; nothing is lost by waiting."""
-
-    rows: int
-    done: bool
-    deferred: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CleanupStep:
-    """One step of dooming unreferenced chunks; `examined` 0 means that the queue is empty."""
-
-    examined: int
-    doomed: int
-    stored_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Totals of a repository; bytes are those of the stored objects."""
-
-    versions: int = 0
-    chunks: int = 0
-    stored_bytes: int = 0
-    bad_chunks: int = 0
-    queued_chunks: int = 0
-    doomed_keys: int = 0
-    uploads: int = 0
-    map_rows: int = field(default=0)
-
-
-class MetaStore(ABC):
+class MetaStore(MetaTakeover):
     """A transactional database for one repository. All methods may be called from several threads at once.
 
     `location` is its URL without secrets. Errors: `MetaError` when it cannot be reached or is damaged, `OutOfSpace`
@@ -158,7 +103,15 @@ class MetaStore(ABC):
 
     @abstractmethod
     def generation(self) -> int:
-        """The current generation, 0 after `initialise`; only `next_generation` raises it."""
+        """The current generation, 0 after `initialise`. It never goes back."""
+
+    @abstractmethod
+    def fences(self) -> list[Fence]:
+        """The generations begun and not confirmed yet, by whatever run, ascending; each has a random token."""
+
+    @abstractmethod
+    def fences_stored(self, session: int, generations: Sequence[int]) -> None:
+        """The objects of these generations are durable in the store."""
 
     @abstractmethod
     def usage(self) -> Usage:
@@ -201,9 +154,10 @@ class MetaStore(ABC):
         The base is `base_uid` (finished, of this block size, else `InvalidInput`), or the volume's newest finished
         version of this block size, or none.
 
-        An interrupted version of this volume with the same size, block size and base is continued under its own uid
-        (`source` and `identity` are updated; `position` is kept only if `identity` is not None and equals the old one).
-        Other interrupted versions of the volume are purged first.
+        An interrupted version of this volume with the same size, block size and base, and without a promised manifest,
+        is continued under its own uid (`source` and `identity` are updated; `position` is kept only if `identity` is
+        not None and equals the old one).
+        Other interrupted versions of the volume, promised ones aside, are purged first.
 
         When the base is the newest version of its lineage and of this volume, the new version gets that lineage's
         next birth. Otherwise (older base, another writer at work, another volume) it starts a lineage whose parent is
@@ -255,9 +209,86 @@ class MetaStore(ABC):
         key is doomed. `position`: every block below this index has been dealt with; it never goes back.
         """
 
+    # -- the version's description in the store --------------------------------------------------------------------
+
     @abstractmethod
-    def finish_version(self, session: int, version: Version, statistics: BackupStatistics) -> Version:
-        """Make it `valid`, or `invalid` when it uses a bad chunk; unpins its base. Returns it as it now is."""
+    def segments(self, version: Version) -> list[Segment]:
+        """The segments of the version's map, oldest first; of one being written, those linked so far."""
+
+    @abstractmethod
+    def count_entries(self, version: Version, since: tuple[int, int] | None) -> int:
+        """How many rows `entries` goes through: not less than what it gives."""
+
+    @abstractmethod
+    def entries(self, version: Version, since: tuple[int, int] | None) -> Iterator[tuple[int, bytes | None]]:
+        """What the version holds (a digest, or None for a hole) at every index that has a row younger than `since`.
+
+        `since` is a lineage of the version's chain and a birth in it; rows of the lineages that descend from it towards
+        the version are all younger. None, or a lineage outside of the chain (the version was taken over to a place of
+        its own since): every row of the chain. Ascending, read in windows, indexes beyond the version's end included.
+        """
+
+    @abstractmethod
+    def link_segments(self, session: int, version: Version, segments: Sequence[Segment]) -> None:
+        """Begin the version's list of segments with these of another version's; what was linked before is let go."""
+
+    @abstractmethod
+    def plan_pieces(self, session: int, version: Version, digests: Sequence[bytes]) -> list[bytes]:
+        """Record the uploads of pieces, at most 64; a fresh nonce for each."""
+
+    @abstractmethod
+    def publish_segment(self, session: int, version: Version, segment: Segment) -> Segment:
+        """Append a segment, whose pieces are durable and were planned by this session, to the version's list."""
+
+    @abstractmethod
+    def mark_segment_bad(self, session: int, segment: Segment) -> None:
+        """Record that a piece of it was found damaged: no other version is to build on it."""
+
+    @abstractmethod
+    def promise_version(
+        self,
+        session: int,
+        version: Version,
+        *,
+        finished: datetime,
+        statistics: BackupStatistics,
+        manifest: bytes,
+        digest: bytes,
+        attributes: Attributes = NO_ATTRIBUTES,
+    ) -> None:
+        """Fix the content of the version's manifest and its first attributes, and raise the generation.
+
+        From here on it can only be finished, by this run or any later one: it is neither continued nor purged.
+        """
+
+    @abstractmethod
+    def promises(self) -> list[Promise]:
+        """The promised versions that are not finished and whose session is over, oldest first."""
+
+    @abstractmethod
+    def finish_version(self, session: int, version: Version) -> Version:
+        """Its manifest is durable: make it `valid`, or `invalid` when it uses a bad chunk; unpins its base.
+
+        For the session that writes it, and for any session once that one is over. One that is finished already is
+        returned as it is. Raises `InternalError` for a version that was not promised.
+        """
+
+    # -- attributes ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def set_attributes(self, session: int, uid: str, attributes: Attributes) -> int:
+        """Give a finished version new attributes, and raise the generation; the serial of the object to put for them.
+
+        Those that came with its manifest have the serial 0. Raises `NotFound` for a version that is not finished.
+        """
+
+    @abstractmethod
+    def pending_attributes(self) -> list[PendingAttributes]:
+        """The newest attributes of each version whose object is not confirmed yet, by whatever run they were set."""
+
+    @abstractmethod
+    def attributes_stored(self, session: int, uid: str, serial: int) -> None:
+        """The object of these attributes is durable; the keys of those before it are doomed."""
 
     # -- finding versions ----------------------------------------------------------------------------------------
 
@@ -302,11 +333,16 @@ class MetaStore(ABC):
 
     @abstractmethod
     def remove_version(self, session: int, uid: str) -> Version:
-        """Set a version `removing`, for good. Raises `NotFound`, or `VersionBusy` when it is pinned or being written.
+        """Set a version `removing`, for good, and raise the generation.
 
-        An interrupted version may be removed, too, and by its own session the one that is being written. One that is
+        Raises `NotFound`, `VersionBusy` when it is pinned or being written, `Guarded` when it is protected. An
+        interrupted version may be removed, too, and by its own session the one that is being written. One that is
         `removing` already is no error.
         """
+
+    @abstractmethod
+    def keys_of(self, uid: str) -> list[str]:
+        """The keys of the manifest and all attributes that a version has or may have; they go before it is purged."""
 
     @abstractmethod
     def purge(self, session: int, uid: str, limit: int = 512) -> PurgeStep:
@@ -315,14 +351,15 @@ class MetaStore(ABC):
         With s the version, p and t the nearest survivors around it (versions not `removing`, and births that other
         lineages branch from), a row born in (p, t] goes when a younger row for its index was born in (p, t]; if there
         is no t, every row born after p goes. The last step deletes the version itself, and its lineage when empty.
-        Safe to repeat, to interrupt, and to run for neighbours at the same time.
+        Safe to repeat, to interrupt, and to run for neighbours at the same time. With the version go the segments that
+        no other version lists; the keys of their pieces are doomed.
         """
 
     # -- cleanup -------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def next_generation(self, session: int) -> int:
-        """Raise the generation by one, durably, and return it. The caller then creates its `gens/` object."""
+    def next_generation(self, session: int, at_least: int = 0) -> int:
+        """Raise the generation by one, and above `at_least`, durably, and return it."""
 
     @abstractmethod
     def doom_chunks(self, session: int, limit: int = 128) -> CleanupStep:
@@ -333,7 +370,7 @@ class MetaStore(ABC):
 
     @abstractmethod
     def doom_keys(self, session: int, keys: Sequence[str]) -> None:
-        """Doom keys that never were chunks: old generation objects."""
+        """Doom keys that never were chunks or pieces: old generation objects."""
 
     @abstractmethod
     def doomed_keys(self, before_generation: int, limit: int = 1000) -> list[str]:

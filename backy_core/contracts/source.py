@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -21,12 +22,18 @@ class Source(ABC):
     `identity` is a proof of sameness or None: two sources with an equal identity have equal bytes (a snapshot's
     permanent id, say). A file that somebody may write to has none. Only with it does a continued backup skip what an
     interrupted run has already read.
+
+    A source that is itself a backup says what that one knew: `volume`, the name it went by; `made`, the (aware) time it
+    was made at, which becomes the version's own; `expires`, when it may be let go.
     """
 
     location: str
     size: int
     parallel_requests: int = 4
     identity: str | None = None
+    volume: str | None = None
+    made: datetime | None = None
+    expires: datetime | None = None
 
     @abstractmethod
     def read_into(self, offset: int, buffer: memoryview) -> None:

@@ -1,6 +1,6 @@
-"""The envelope around every object's content: a fixed header, a checksum, and the content, compressed if that helps.
+"""The envelope around every object's content: a header, then a checksum and the payload, or a seal around both.
 
-Layout (32 bytes, little endian), followed by the payload:
+Layout (32 bytes, little endian), followed by the payload; for sealed objects see `backy_core.objects.seals`:
 
 ====== ====== ===========================================================================================
 offset length meaning
@@ -20,74 +20,89 @@ the right one is for the reader to tell: a chunk's content must hash to the dige
 
 from __future__ import annotations
 
-import struct
 import threading
 from typing import TYPE_CHECKING
 
 from backy_core.contracts.hash import Hash
 from backy_core.errors import ObjectCorrupt
 from backy_core.model import Buffer
+from backy_core.objects import header
 
 if TYPE_CHECKING:
     import zstandard
 
+    from backy_core.objects.seals import Seal
+
 __all__ = ["HEADER_LENGTH", "Envelope"]
 
-_HEADER = struct.Struct("<4sBsBBQ")
-_MAGIC = b"BKY\x1a"
-_FORMAT = 1
-_RAW, _ZSTD = 0, 1
 _CHECKSUM_LENGTH = 16
-HEADER_LENGTH = _HEADER.size + _CHECKSUM_LENGTH
+HEADER_LENGTH = header.FRAME_LENGTH + _CHECKSUM_LENGTH
+"""Bytes before the payload of an object that is not sealed."""
 
 
 class Envelope:
-    """Wraps and unwraps objects of one repository. Serves all threads; each has its own zstd contexts."""
+    """Wraps and unwraps objects of one repository. Serves all threads; each has its own zstd contexts.
 
-    def __init__(self, hash_: Hash, level: int | None) -> None:
+    With a seal, that of an encrypted repository, every object is sealed; without one, none is.
+    """
+
+    def __init__(self, hash_: Hash, level: int | None, seal: Seal | None = None) -> None:
         self._hash = hash_
         self._level = level
+        self._seal = seal
         self._local = threading.local()
 
-    def wrap(self, kind: str, content: Buffer) -> tuple[bytes, Buffer]:
-        """Header and payload of an object with this content. The payload may be `content` itself."""
-        codec, payload = _RAW, content
+    def wrap(self, key: str, content: Buffer) -> list[Buffer]:
+        """The parts of the object `key` with this content. One of them may be `content` itself."""
+        codec, payload = header.RAW, content
         if self._level is not None and len(content):
             compressed = self._compressor().compress(content)
             if len(compressed) < len(content):
-                codec, payload = _ZSTD, compressed
-        header = _HEADER.pack(_MAGIC, _FORMAT, kind.encode("ascii"), codec, 0, len(content))
-        return header + self._hash.digest(header, payload)[:_CHECKSUM_LENGTH], payload
+                codec, payload = header.ZSTD, compressed
+        if self._seal is not None:
+            return [self._seal.seal(key, codec, len(content), payload)]
+        frame = header.pack(key, codec, header.UNSEALED, len(content))
+        return [frame + self._hash.digest(frame, payload)[:_CHECKSUM_LENGTH], payload]
 
-    def unwrap(self, kind: str, data: bytes, limit: int, *, checked: bool = True) -> bytes:
-        """The content of the object `data`, at most `limit` bytes long.
+    def unwrap(self, key: str, data: bytes, limit: int, *, checked: bool = True) -> bytes:
+        """The content of the object `key`, whose bytes are `data`; at most `limit` bytes long.
 
         Raises `ObjectCorrupt` for anything that `wrap` did not make, before it allocates what a header demands. Only a
-        caller who compares the content's own digest may do without the checksum (`checked` False).
+        caller who compares the content's own digest may do without the checksum (`checked` False); a seal is always
+        checked. Raises `KeyRefused` when the seal can only close.
         """
-        if len(data) < HEADER_LENGTH:
-            raise ObjectCorrupt(f"is {len(data)} bytes long, too short for an object")
-        magic, format_, found_kind, codec, seal, length = _HEADER.unpack_from(data)
-        if magic != _MAGIC:
-            raise ObjectCorrupt("does not start as an object of backy does")
-        payload = memoryview(data)[HEADER_LENGTH:]
-        if (
-            checked
-            and self._hash.digest(data[: _HEADER.size], payload)[:_CHECKSUM_LENGTH]
-            != data[_HEADER.size : HEADER_LENGTH]
-        ):
-            raise ObjectCorrupt("its checksum does not fit")
-        if format_ != _FORMAT or seal != 0 or codec not in (_RAW, _ZSTD):
-            raise ObjectCorrupt(f"has format {format_}, codec {codec}, seal {seal}, which this backy does not know")
-        if found_kind != kind.encode("ascii"):
-            raise ObjectCorrupt(f"is of kind {found_kind!r}, not {kind!r}")
+        frame = header.parse(data)
+        if self._seal is None and frame.seal != header.UNSEALED:
+            raise ObjectCorrupt(f"has seal {frame.seal}, though the repository is not encrypted")
+        if self._seal is not None and frame.seal == header.UNSEALED:
+            raise ObjectCorrupt("is not sealed, though the repository is encrypted: it was put in its place")
+        if frame.kind != key[0]:
+            raise ObjectCorrupt(f"is of kind {frame.kind!r}, not {key[0]!r}")
+        if self._seal is not None:
+            if frame.codec != header.RAW:
+                raise ObjectCorrupt(f"has codec {frame.codec} outside its seal")
+            codec, length, payload = self._seal.open(key, data, limit)
+        else:
+            codec, length, payload = self._plain(frame, data, checked)
         if length > limit:
             raise ObjectCorrupt(f"claims {length} bytes of content, more than the {limit} it may have")
-        if codec == _RAW:
+        if codec == header.RAW:
             if len(payload) != length:
                 raise ObjectCorrupt(f"holds {len(payload)} bytes, its header says {length}")
             return bytes(payload)
         return self._decompress(payload, length)
+
+    def _plain(self, frame: header.Frame, data: bytes, checked: bool) -> tuple[int, int, memoryview]:
+        if len(data) < HEADER_LENGTH:
+            raise ObjectCorrupt(f"is {len(data)} bytes long, too short for an object")
+        payload = memoryview(data)[HEADER_LENGTH:]
+        if checked:
+            checksum = self._hash.digest(data[: header.FRAME_LENGTH], payload)[:_CHECKSUM_LENGTH]
+            if checksum != data[header.FRAME_LENGTH : HEADER_LENGTH]:
+                raise ObjectCorrupt("its checksum does not fit")
+        if frame.codec not in (header.RAW, header.ZSTD):
+            raise ObjectCorrupt(f"has codec {frame.codec}, which this backy does not know")
+        return frame.codec, frame.number, payload
 
     def _decompress(self, payload: memoryview, length: int) -> bytes:
         import zstandard

@@ -87,3 +87,50 @@ class HashConformance:
 
         with ThreadPoolExecutor(threads) as pool:
             assert list(pool.map(work, range(threads))) == [{digest} for digest in wanted]
+
+    def test_a_key_gives_other_digests_of_the_same_length(self, hash_function: Hash) -> None:
+        one, other = hash_function.keyed(bytes(32)), hash_function.keyed(b"k" * 32)
+        assert one.name == other.name == hash_function.name
+        assert one.digest_size == other.digest_size == hash_function.digest_size
+        for data in (b"", b"a", bytes(1_000_001)):
+            digests = {hash_function.digest(data), one.digest(data), other.digest(data)}
+            assert len(digests) == 3
+            assert {len(digest) for digest in digests} == {hash_function.digest_size}
+
+    def test_every_bit_of_the_key_counts(self, hash_function: Hash) -> None:
+        keys = [bytes(32)] + [(1 << bit).to_bytes(32, "little") for bit in range(256)]
+        assert len({hash_function.keyed(key).digest(b"content") for key in keys}) == 257
+
+    def test_the_same_key_gives_the_same_digests_and_leaves_the_function_without_key_alone(
+        self, hash_function: Hash
+    ) -> None:
+        plain = hash_function.digest(b"content")
+        first = hash_function.keyed(b"k" * 32).digest(b"content")
+        assert hash_function.keyed(b"k" * 32).digest(b"content") == first
+        assert hash_function.digest(b"content") == plain
+
+    def test_a_keyed_function_takes_parts_and_every_kind_of_buffer(self, hash_function: Hash) -> None:
+        keyed = hash_function.keyed(bytes(range(32)))
+        data = bytes(range(250)) * 400
+        wanted = keyed.digest(data)
+        assert keyed.digest() == keyed.digest(b"", b"")
+        assert keyed.digest(data[:1], bytearray(data[1:4096]), memoryview(data)[4096:]) == wanted
+
+    def test_a_keyed_function_serves_many_threads_at_once(self, hash_function: Hash) -> None:
+        threads = 8
+        keyed = hash_function.keyed(bytes(range(32)))
+        blocks = [bytes([number]) * 300_000 for number in range(threads)]
+        wanted = [keyed.digest(block) for block in blocks]
+        together = threading.Barrier(threads)
+
+        def work(number: int) -> set[bytes]:
+            together.wait(60)
+            half = memoryview(blocks[number])
+            return {keyed.digest(half[:150_000], half[150_000:]) for _ in range(20)}
+
+        with ThreadPoolExecutor(threads) as pool:
+            assert list(pool.map(work, range(threads))) == [{digest} for digest in wanted]
+
+    def test_the_key_of_a_keyed_function_is_not_shown(self, hash_function: Hash) -> None:
+        keyed = hash_function.keyed(b"canary-canary-canary-canary-cana")
+        assert "canary" not in repr(keyed) + repr(getattr(keyed, "__dict__", ""))

@@ -8,14 +8,26 @@ import pytest
 
 from backy_core.contracts.meta import MetaStore
 from backy_core.testing.meta_blocks import BlocksConformance
+from backy_core.testing.meta_found import FoundConformance
+from backy_core.testing.meta_promises import PromisesConformance
 from backy_core.testing.meta_removal import RemovalConformance
+from backy_core.testing.meta_segments import SegmentsConformance
 from backy_core.testing.meta_steps import FACTS
+from backy_core.testing.meta_takeover import TakeoverConformance
 from backy_core.testing.meta_versions import VersionsConformance
 
 __all__ = ["MetaConformance"]
 
 
-class MetaConformance(VersionsConformance, BlocksConformance, RemovalConformance):
+class MetaConformance(
+    VersionsConformance,
+    BlocksConformance,
+    PromisesConformance,
+    SegmentsConformance,
+    RemovalConformance,
+    TakeoverConformance,
+    FoundConformance,
+):
     """What every metadata store must do.
 
     The subclass gives the fixture `open_meta`: a function that opens one and the same fresh database, without a

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from backy_core.contracts.meta import MetaStore, NewChunk
 from backy_core.errors import RepositoryError, VersionBusy
 from backy_core.model import BackupStatistics, VersionState, chunk_key
-from backy_core.testing.meta_steps import FACTS, backup, begin, chunk_of, clean, digest, expected, shown, write
+from backy_core.testing.meta_steps import (
+    FACTS,
+    backup,
+    begin,
+    chunk_of,
+    clean,
+    digest,
+    expected,
+    finish,
+    promise,
+    shown,
+    write,
+)
 
 __all__ = ["BlocksConformance"]
 
@@ -21,6 +34,11 @@ class BlocksConformance:
         assert meta.facts() == FACTS
         assert another().facts() == FACTS
         assert meta.generation() == 0
+
+    def test_a_repository_may_be_encrypted(self, another: Callable[[], MetaStore]) -> None:
+        facts = replace(FACTS, encryption="aes-256-gcm")
+        another().initialise(facts)
+        assert another().facts() == facts
 
     def test_a_repository_is_initialised_once(self, meta: MetaStore) -> None:
         with pytest.raises(RepositoryError):
@@ -107,14 +125,14 @@ class BlocksConformance:
         assert (lost.new, lost.lost) == (0, 1)
         assert shown(meta, left) == {0: name}
         assert chunk_of(meta, "same").nonce == second
-        assert meta.doomed_keys(1) == [chunk_key(name, first)]
+        assert meta.doomed_keys(meta.generation() + 1) == [chunk_key(name, first)]
 
     def test_a_row_written_twice_by_one_version_is_replaced(self, meta: MetaStore) -> None:
         session = meta.open_session("backup")
         version = begin(meta, session).version
         write(meta, session, version, {0: "a", 1: "b"})
         write(meta, session, version, {0: "c", 1: None})
-        meta.finish_version(session, version, BackupStatistics())
+        finish(meta, session, version)
         meta.close_session(session)
         assert shown(meta, version) == expected({0: "c", 1: None})
         assert meta.usage().map_rows == 2
@@ -169,7 +187,8 @@ class BlocksConformance:
         session = meta.open_session("backup")
         version = begin(meta, session).version
         statistics = BackupStatistics(1, 2, 3, 4, 5, 6, 7, 8, 9, 1.5)
-        finished = meta.finish_version(session, version, statistics)
+        promise(meta, session, version, statistics)
+        finished = meta.finish_version(session, version)
         assert (finished.state, finished.statistics) == (VersionState.VALID, statistics)
         assert finished.finished is not None
         assert finished.finished.tzinfo is not None
@@ -178,7 +197,7 @@ class BlocksConformance:
     def test_a_finished_version_cannot_be_written(self, meta: MetaStore) -> None:
         session = meta.open_session("backup")
         version = begin(meta, session).version
-        meta.finish_version(session, version, BackupStatistics())
+        finish(meta, session, version)
         with pytest.raises(Exception, match="not being written"):
             meta.plan(session, version, [(0, None)])
 
@@ -188,7 +207,7 @@ class BlocksConformance:
         writing = begin(meta, session)
         with pytest.raises(VersionBusy, match=base.uid):
             meta.remove_version(other, base.uid)
-        meta.finish_version(session, writing.version, BackupStatistics())
+        finish(meta, session, writing.version)
         assert meta.remove_version(other, base.uid).state is VersionState.REMOVING
 
     def test_versions_are_listed_in_the_order_in_which_they_began(self, meta: MetaStore) -> None:
@@ -252,8 +271,8 @@ class BlocksConformance:
         assert (result.new, result.healed, result.lost) == (0, 1, 0)
         new = chunk_of(meta, "a")
         assert (new.id, new.nonce, new.stored_size, new.bad) == (old.id, missing[digest("a")], 55, False)
-        assert meta.doomed_keys(1) == [old.key]
-        assert meta.finish_version(session, version, BackupStatistics()).state is VersionState.VALID
+        assert meta.doomed_keys(meta.generation() + 1) == [old.key]
+        assert finish(meta, session, version).state is VersionState.VALID
         assert [changed.uid for changed in meta.refresh_states(session)] == [damaged.uid]
         assert meta.mark_bad(session, [old]) == []
         assert not chunk_of(meta, "a").bad
@@ -263,4 +282,4 @@ class BlocksConformance:
         session = meta.open_session("backup")
         version = begin(meta, session).version
         meta.mark_bad(session, [chunk_of(meta, "a")])
-        assert meta.finish_version(session, version, BackupStatistics()).state is VersionState.INVALID
+        assert finish(meta, session, version).state is VersionState.INVALID

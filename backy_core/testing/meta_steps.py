@@ -8,22 +8,39 @@ from hashlib import sha256
 from typing import Any
 
 from backy_core.contracts.meta import MetaStore, NewChunk, PublishResult, Writing
-from backy_core.model import BackupStatistics, Chunk, RepositoryFacts, Version
+from backy_core.model import (
+    NO_ATTRIBUTES,
+    Attributes,
+    BackupStatistics,
+    Chunk,
+    RepositoryFacts,
+    Segment,
+    SegmentPiece,
+    Version,
+    VersionState,
+)
 
 __all__ = [
     "BLOCK",
     "FACTS",
     "NOW",
     "Contents",
+    "Rows",
+    "add_segment",
     "backup",
     "begin",
     "chunk_of",
     "clean",
+    "described",
     "digest",
     "expected",
+    "finish",
     "interrupt",
+    "promise",
     "remove",
+    "rows",
     "shown",
+    "take_over",
     "write",
 ]
 
@@ -32,6 +49,7 @@ NOW = datetime(2026, 11, 23, 3, 0, 0, 123456, tzinfo=UTC)
 FACTS = RepositoryFacts("0123456789abcdef", 1, "blake3", BLOCK, NOW)
 
 Contents = dict[int, str | None]
+Rows = list[tuple[int, bytes | None]]
 
 
 def digest(content: str) -> bytes:
@@ -59,9 +77,82 @@ def backup(meta: MetaStore, contents: Contents, volume: str = "vm-1", blocks: in
     session = meta.open_session("backup")
     version = begin(meta, session, volume, blocks, **more).version
     write(meta, session, version, contents)
-    finished = meta.finish_version(session, version, BackupStatistics())
+    finished = finish(meta, session, version)
     meta.close_session(session)
     return finished
+
+
+def promise(
+    meta: MetaStore,
+    session: int,
+    version: Version,
+    statistics: BackupStatistics = BackupStatistics(),  # noqa: B008  it is frozen
+    attributes: Attributes = NO_ATTRIBUTES,
+) -> bytes:
+    """Fix a made-up manifest; its content."""
+    manifest = f"manifest of {version.uid}".encode()
+    meta.promise_version(
+        session,
+        version,
+        finished=NOW,
+        statistics=statistics,
+        manifest=manifest,
+        digest=sha256(manifest).digest(),
+        attributes=attributes,
+    )
+    return manifest
+
+
+def finish(meta: MetaStore, session: int, version: Version, attributes: Attributes = NO_ATTRIBUTES) -> Version:
+    """Promise and finish, as a backup does that puts the manifest in between."""
+    promise(meta, session, version, attributes=attributes)
+    return meta.finish_version(session, version)
+
+
+def add_segment(
+    meta: MetaStore, session: int, version: Version, name: str = "piece", since: int = 0, pieces: int = 2
+) -> Segment:
+    """Plan and publish a segment of made-up pieces, as a backup does that puts them in between."""
+    digests = [digest(f"{name} {number}") for number in range(pieces)]
+    nonces = meta.plan_pieces(session, version, digests)
+    made = [SegmentPiece(*names, 50, number) for number, names in enumerate(zip(digests, nonces, strict=True))]
+    return meta.publish_segment(session, version, Segment(version.lineage, since, pieces, tuple(made)))
+
+
+def described(uid: str, lineage: int = 7, birth: int = 1, **more: object) -> Version:
+    """A version as a manifest describes it."""
+    values: dict[str, object] = {
+        "volume": "vm-1",
+        "state": VersionState.VALID,
+        "size": 8 * BLOCK,
+        "block_size": BLOCK,
+        "created": NOW,
+        "finished": NOW,
+        "source": "file:///a",
+        "manifest": digest(f"manifest {uid}"),
+        "statistics": BackupStatistics(read_bytes=5),
+    }
+    return Version(uid * 16, lineage=lineage, birth=birth, **(values | more))  # type: ignore[arg-type]
+
+
+def rows(contents: Contents) -> Rows:
+    """These contents as a map's rows, ascending."""
+    return sorted(expected(contents).items())
+
+
+def take_over(
+    meta: MetaStore,
+    session: int,
+    version: Version,
+    rows: Sequence[tuple[int, bytes | None]],
+    segments: Sequence[Segment] = (),
+    serial: int = 0,
+) -> Version:
+    """Place a version, write its rows and make it visible."""
+    placed = meta.place_version(session, version)
+    for start in range(0, len(rows), 3):
+        meta.take_rows(session, placed, rows[start : start + 3])
+    return meta.take_version(session, placed, segments, serial)
 
 
 def interrupt(meta: MetaStore, contents: Contents, **more: Any) -> Version:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from backy_core.contracts.meta import MetaStore, NewChunk
 from backy_core.errors import InvalidInput, SessionFenced
-from backy_core.model import BackupStatistics, VersionState, chunk_key
+from backy_core.model import Attributes, Segment, VersionState, chunk_key
 from backy_core.testing.meta_steps import (
     BLOCK,
     NOW,
@@ -19,7 +20,9 @@ from backy_core.testing.meta_steps import (
     chunk_of,
     digest,
     expected,
+    finish,
     interrupt,
+    promise,
     remove,
     shown,
     write,
@@ -42,11 +45,31 @@ class VersionsConformance:
         meta.close_session(session)
         finished = backup(meta, {0: "a"}, volume="other")
         chunk = chunk_of(meta, "a")
+        placed = replace(finished, uid="f" * 16, lineage=4711, birth=1)
+        found = NewChunk(chunk.digest, chunk.nonce, 9)
+        before = meta.generation(), meta.fences(), meta.versions(), meta.usage()
         for step in (
             lambda: begin(meta, session),
             lambda: meta.plan(session, version, [(0, None)]),
             lambda: meta.publish(session, version, [], []),
-            lambda: meta.finish_version(session, version, BackupStatistics()),
+            lambda: meta.link_segments(session, version, []),
+            lambda: meta.plan_pieces(session, version, [digest("p")]),
+            lambda: meta.publish_segment(session, version, Segment(1, 0, 0, ())),
+            lambda: meta.mark_segment_bad(session, Segment(1, 0, 0, (), 1)),
+            lambda: promise(meta, session, version),
+            lambda: meta.finish_version(session, version),
+            lambda: meta.finish_version(session, finished),
+            lambda: meta.set_attributes(session, finished.uid, Attributes(("t",))),
+            lambda: meta.attributes_stored(session, finished.uid, 1),
+            lambda: meta.fences_stored(session, [1]),
+            lambda: meta.set_behind(session, True),
+            lambda: meta.place_version(session, placed),
+            lambda: meta.take_rows(session, placed, [(0, digest("x"))]),
+            lambda: meta.take_version(session, placed, [], 0),
+            lambda: meta.take_attributes(session, finished.uid, Attributes(("t",)), 1),
+            lambda: meta.take_found(session, [found]),
+            lambda: meta.move_chunk(session, found),
+            lambda: meta.doom_orphans(session, [chunk_key(digest("o"), b"12345678")]),
             lambda: meta.pin(session, finished.uid),
             lambda: meta.mark_bad(session, [chunk]),
             lambda: meta.mark_good(session, [chunk]),
@@ -60,8 +83,8 @@ class VersionsConformance:
         ):
             with pytest.raises(SessionFenced):
                 step()
-        assert meta.generation() == 0
-        assert not meta.usage().bad_chunks
+        assert before == (meta.generation(), meta.fences(), meta.versions(), meta.usage())
+        assert not meta.is_behind()
 
     def test_closing_a_session_twice_is_no_error(self, meta: MetaStore) -> None:
         session = meta.open_session("backup")
@@ -86,7 +109,9 @@ class VersionsConformance:
         reaped = meta.reap()
         assert (reaped.sessions, reaped.uploads, reaped.interrupted) == (1, 2, (version.uid,))
         assert meta.reap().sessions == 0
-        assert set(meta.doomed_keys(1)) == {chunk_key(name, nonce) for name, nonce in nonces.items()}
+        assert set(meta.doomed_keys(meta.generation() + 1)) == {
+            chunk_key(name, nonce) for name, nonce in nonces.items()
+        }
         assert meta.usage().uploads == 0
         assert meta.versions()[0].interrupted
 
@@ -146,7 +171,7 @@ class VersionsConformance:
         write(meta, one, left.version, {1: "l"})
         write(meta, two, right.version, {1: "r"})
         for session, writing in ((two, right), (one, left)):
-            meta.finish_version(session, writing.version, BackupStatistics())
+            finish(meta, session, writing.version)
         assert shown(meta, left.version) == expected({0: "a", 1: "l"})
         assert shown(meta, right.version) == expected({0: "a", 1: "r"})
 

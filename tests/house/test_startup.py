@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"sqlalchemy", "alembic", "blake3", "rich", "boto3", "botocore", "paramiko", "google", "rbd"}
+HEAVY = {
+    "sqlalchemy",
+    "alembic",
+    "blake3",
+    "rich",
+    "cryptography",
+    "segno",
+    "boto3",
+    "botocore",
+    "paramiko",
+    "google",
+    "rbd",
+}
 FINDING = {"stevedore", "importlib.metadata"}
 
 
@@ -51,7 +63,8 @@ def test_settings_need_no_toml_reader_until_they_are_read(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "plugin", ["backy_io_file", "backy_meta_sql", "backy_hash_blake3", "backy_core.builtin.directory"]
+    "plugin",
+    ["backy_io_backy2", "backy_io_file", "backy_meta_sql", "backy_hash_blake3", "backy_core.builtin.directory"],
 )
 def test_importing_a_plugins_entry_point_imports_no_library_of_its_own(plugin: str, tmp_path: Path) -> None:
     assert imported(f"import {plugin}", tmp_path) & HEAVY == set()

@@ -26,6 +26,7 @@ from backy_core.settings import (
     repository_names,
     save,
 )
+from backy_core.settings_encryption import EncryptionSettings
 from backy_core.settings_file import parse, write
 from backy_core.settings_text import settings_text
 
@@ -133,6 +134,12 @@ class TestSaving:
             plugins={"store_s3": {"region": 'a"\\b\n', "retries": 3, "slow": True, "key": {"file": "/k"}, "l": [1.5]}},
             plugins_only=("backy-store-s3",),
             plugin_choices={"store.s3": "backy-store-s3", "store.s3.http": "acme"},
+            encryption=EncryptionSettings(
+                passphrase={"command": ["pass", "show", "backy"]},
+                write_key=Path("/etc/backy/write.key"),
+                recovery_key=Path("/media/usb/re covery.pem"),
+                recovery_code={"env": "CODE"},
+            ),
         )
         save(whole)
         assert load("vms") == whole
@@ -150,7 +157,7 @@ class TestSaving:
 
     def test_every_key_is_explained_by_a_comment(self) -> None:
         paragraphs = settings_text(self.made()).split("\n\n")
-        for key in ("store", "compression", "workers", "memory", "plugins", "plugin"):
+        for key in ("store", "compression", "workers", "memory", "plugins", "encryption", "passphrase", "plugin"):
             holding = [one for one in paragraphs if f"{key} = " in one or f"[{key}" in one]
             assert holding, key
             assert holding[0].startswith("# "), key
@@ -289,6 +296,28 @@ class TestLoading:
             (GOOD + "[plugin]\nstore_s3 = 3\n", 4, "[plugin.store_s3] names no plugin: write a table"),
             (GOOD + "[plugin.shop_s3]\nx = 3\n", 3, "[plugin.shop_s3] names no plugin: write a table"),
             (GOOD + "plugins = 3\n", 3, "'plugins' must be a table: [plugins]"),
+            (GOOD + "encryption = 3\n", 3, "'encryption' must be a table: [encryption]"),
+            (
+                GOOD + "[encryption]\npassphrase = 'hunter2'\n",
+                4,
+                "setting 'passphrase' must say where the secret is: {",
+            ),
+            (GOOD + "[encryption]\npassphrase = { file = 'pw' }\n", 4, "setting 'passphrase' must say where"),
+            (
+                GOOD + "[encryption]\npassphrase = { file = '/p', env = 'P' }\n",
+                4,
+                "setting 'passphrase' must say where",
+            ),
+            (GOOD + "[encryption]\npassphrase = { word = 'hunter2' }\n", 4, "setting 'passphrase' must say where"),
+            (
+                GOOD + "[encryption]\n\nrecovery_code = { command = 'cat' }\n",
+                5,
+                "setting 'recovery_code' must say where",
+            ),
+            (GOOD + "[encryption.recovery_code]\nenv = ''\n", 3, "setting 'recovery_code' must say where"),
+            (GOOD + "[encryption]\nwrite_key = 'write.key'\n", 4, "setting 'write_key' must be the absolute path of"),
+            (GOOD + "[encryption]\nrecovery_key = 7\n", 4, "setting 'recovery_key' must be the absolute path of"),
+            (GOOD + "[encryption]\npassphrse = {}\n", 4, "unknown setting 'passphrse'; did you mean 'passphrase'?"),
             (GOOD + "[plugins]\nonly = 'x'\n", 4, "setting 'only' must be a list of strings"),
             (GOOD + "[plugins]\nonyl = ['x']\n", 4, "unknown setting 'onyl'; did you mean 'only'?"),
             (GOOD + "[plugins]\nstore.s3 = 4\n", 4, 'choose a package for a plugin as in store.name = "package"'),
@@ -344,3 +373,29 @@ def test_any_other_compression_is_refused(text: str) -> None:
 @pytest.mark.parametrize("url", ["s3://bucket/p?region=x", "sftp://user@host:22/p", "file:///a%40b", "rbd://p/i@snap"])
 def test_a_url_without_secrets_passes(url: str) -> None:
     refuse_password(url)
+
+
+class TestEncryption:
+    def test_places_are_kept_and_secrets_fetched_when_asked_for(
+        self, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written(
+            GOOD
+            + f'[encryption]\npassphrase = {{ file = "{tmp_path}/pw" }}\nwrite_key = "~/write.key"\n'
+            + 'recovery_code = { env = "CODE" }\n'
+        )
+        settings = load()
+        assert settings.encryption.write_key == home / "write.key"
+        assert settings.encryption.recovery_key is None
+        with pytest.raises(
+            ConfigurationError, match=r"default\.toml line 4, \[encryption\]: setting 'passphrase' cannot"
+        ):
+            settings.secret("passphrase")
+        (tmp_path / "pw").write_text("hunter2\n")
+        monkeypatch.setenv("CODE", "hunter3")
+        assert (settings.secret("passphrase"), settings.secret("recovery_code")) == ("hunter2", "hunter3")
+        assert "hunter" not in repr(settings)
+
+    def test_a_repository_without_the_table_has_no_places(self) -> None:
+        written(GOOD)
+        assert load().encryption == EncryptionSettings()

@@ -24,6 +24,19 @@ OFFICIAL = {
     102400: "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085",
 }
 
+# From the same file: input length -> first 32 bytes of "keyed_hash", with the key of the file.
+OFFICIAL_KEY = b"whats the Elvish word for friend"
+OFFICIAL_KEYED = {
+    0: "92b2b75604ed3c761f9d6f62392c8a9227ad0ea3f09573e783f1498a4ed60d26",
+    1: "6d7878dfff2f485635d39013278ae14f1454b8c0a3a2d34bc1ab38228a80c95b",
+    1023: "c951ecdf03288d0fcc96ee3413563d8a6d3589547f2c2fb36d9786470f1b9d6e",
+    1024: "75c46f6f3d9eb4f55ecaaee480db732e6c2105546f1e675003687c31719c7ba4",
+    1025: "357dc55de0c7e382c900fd6e320acc04146be01db6a8ce7210b7189bd664ea69",
+    2048: "879cf1fa2ea0e79126cb1063617a05b6ad9d0b696d0d757cf053439f60a99dd1",
+    31744: "efa53b389ab67c593dba624d898d0f7353ab99e4ac9d42302ee64cbf9939a419",
+    102400: "1c35d1a5811083fd7119f5d5d1ba027b4d01c0c6c49fb6ff2cf75393ea5db4a7",
+}
+
 
 class TestBlake3(HashConformance):
     @pytest.fixture
@@ -36,6 +49,11 @@ class TestBlake3(HashConformance):
     def test_it_gives_the_official_answers(self, hash_function: Hash, length: int) -> None:
         data = (bytes(range(251)) * (length // 251 + 1))[:length]
         assert hash_function.digest(data).hex() == OFFICIAL[length]
+
+    @pytest.mark.parametrize("length", OFFICIAL_KEYED)
+    def test_its_keyed_mode_gives_the_official_answers(self, hash_function: Hash, length: int) -> None:
+        data = (bytes(range(251)) * (length // 251 + 1))[:length]
+        assert hash_function.keyed(OFFICIAL_KEY).digest(data).hex() == OFFICIAL_KEYED[length]
 
 
 def test_other_names_are_left_to_other_plugins() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import oracle
 import pytest
-from backy_meta_sql import SqlSettings, open_meta
+from backy_meta_sql import SqlSettings, entries, open_meta
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
@@ -34,6 +34,9 @@ def template() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+TAKEN = ("leave_promised", "keep_promises", "replaced", "taken where it was", "taken into another database")
+
+
 def run(template: Path, examples: int, number: int, steps: int) -> Counter[str]:
     counts: Counter[str] = Counter()
 
@@ -48,12 +51,23 @@ def run(template: Path, examples: int, number: int, steps: int) -> Counter[str]:
 
 
 def assert_nothing_was_left_out(counts: Counter[str]) -> None:
-    for step in ("backup", "interrupt", "continued", "branched", "remove", "purge_some", "cleanup"):
+    for step in ("backup", "interrupt", "continued", "branched", "remove", "purge_some", "cleanup", *TAKEN):
         assert counts[step] > 0, f"{step} never happened: {counts}"
 
 
 def test_every_surviving_version_shows_what_it_was_given_and_nothing_leaks(template: Path) -> None:
-    assert_nothing_was_left_out(run(template, 150, 0, 40))
+    assert_nothing_was_left_out(run(template, 100, 0, 40))
+
+
+@pytest.mark.parametrize(("collected", "worth"), [(-1, 0), (10**6, 0)], ids=["in order of index", "by their births"])
+@pytest.mark.parametrize("window", [1, 3])
+def test_entries_are_the_same_whichever_way_they_are_found(
+    template: Path, monkeypatch: pytest.MonkeyPatch, window: int, collected: int, worth: int
+) -> None:
+    monkeypatch.setattr(entries, "_WINDOW", window)
+    monkeypatch.setattr(entries, "COLLECTED", collected)
+    monkeypatch.setattr(entries, "_WORTH", worth)
+    assert run(template, 5, window, 40)["backup"] > 0
 
 
 @pytest.mark.slow
@@ -71,6 +85,8 @@ def test_the_model_notices_a_wrong_block(tmp_path: Path) -> None:
         history = oracle.History(meta, tmp_path / "m.db", random.Random(5))
         history.go(30)
         history.finish_everything()
+        while not any(history.oracle.views.values()):
+            history.backup()
         shown = {uid: blocks for uid, blocks in history.oracle.views.items() if blocks}
         uid, blocks = next(iter(shown.items()))
         index = next(iter(blocks))
@@ -89,6 +105,7 @@ def test_the_model_notices_a_row_that_nobody_sees(tmp_path: Path) -> None:
         history = oracle.History(meta, tmp_path / "m.db", random.Random(5))
         history.go(30)
         history.finish_everything()
+        history.backup()
         direct = sqlite3.connect(tmp_path / "m.db")
         lineage = direct.execute("SELECT id FROM lineages LIMIT 1").fetchone()[0]
         direct.execute("INSERT INTO map VALUES (?, 3, 99999, NULL)", (lineage,))

@@ -11,11 +11,26 @@ from pathlib import Path
 
 import oracle
 import pytest
-from backy_meta_sql import SqlSettings, cleanup, damage, open_meta, reading, removal, writing
+from backy_meta_sql import (
+    SqlSettings,
+    cleanup,
+    damage,
+    entries,
+    found,
+    lineages,
+    open_meta,
+    placing,
+    reading,
+    removal,
+    segments,
+    sessions,
+    taking,
+    writing,
+)
 from sqlalchemy import TextClause
 
 from backy_core.contracts.meta import NewChunk
-from backy_core.model import BackupStatistics
+from backy_core.testing.meta_steps import finish
 
 TIB = 1 << 40
 BLOCK = 4 << 20
@@ -49,6 +64,29 @@ def plan_of(database: sqlite3.Connection, statement: str) -> list[str]:
         (removal._REPLACING, "SEARCH map USING COVERING INDEX ix_map_birth (lineage=? AND"),
         (removal._REPLACED, "SEARCH r USING COVERING INDEX ix_map_birth (lineage=? AND"),
         (removal._REPLACED, "SEARCH v USING PRIMARY KEY (lineage=? AND idx=? AND birth>? AND birth<?)"),
+        (entries._COUNT, "SEARCH map USING COVERING INDEX ix_map_birth (lineage=? AND birth>? AND birth<?)"),
+        (entries._MET, "SEARCH map USING"),
+        (entries._BORN, "SEARCH map USING COVERING INDEX ix_map_birth (lineage=? AND"),
+        (entries._WALK, "SEARCH m USING PRIMARY KEY (lineage=? AND"),
+        (entries._WALK, "SEARCH c USING INTEGER PRIMARY KEY (rowid=?)"),
+        (lineages._ABOVE, "SEARCH map USING COVERING INDEX ix_map_birth (lineage=? AND birth>?)"),
+        (placing._ROWS, "INDEX ix_map_birth (lineage=? AND birth>?)"),
+        (placing._TAKEN_FOR_CLAIM, "SEARCH versions USING"),
+        (placing._TAKEN_FOR_CLAIM, "SEARCH placed USING"),
+        (taking._BELOW, "SEARCH map USING COVERING INDEX ix_map_birth (lineage=? AND birth<?)"),
+        (taking._MAP, "SEARCH chunks USING COVERING INDEX sqlite_autoindex_chunks_1 (digest=?)"),
+        (taking._BEGINS, "SEARCH p USING INDEX ix_pieces_digest (digest=? AND nonce=?)"),
+        (taking._PIECES, "SEARCH pieces USING INDEX ix_pieces_segment (segment=?)"),
+        (segments._SHARED, "SEARCH pieces USING COVERING INDEX ix_pieces_digest (digest=? AND nonce=?)"),
+        (segments._LISTED, "SEARCH v USING COVERING INDEX sqlite_autoindex_versions_2 (uid=?)"),
+        (segments._LISTED, "SEARCH l USING PRIMARY KEY (version=?)"),
+        (segments._LISTED, "SEARCH p USING INDEX ix_pieces_segment (segment=?)"),
+        (segments._UNLISTED, "SEARCH l USING COVERING INDEX ix_version_segments_segment (segment=?)"),
+        (sessions._UPLOADS, "SEARCH u USING INDEX ix_uploads_session (session=?)"),
+        (sessions._UPLOADS, "SEARCH c USING INDEX"),
+        (sessions._UPLOADS, "SEARCH p USING COVERING INDEX"),
+        (found._FIND, "(digest=?)"),
+        (found._NEXT, "SEARCH chunks USING INTEGER PRIMARY KEY (rowid>?)"),
         (damage._ROWS, "SEARCH m USING COVERING INDEX ix_map_chunk (chunk=?)"),
         (damage._BAD, "SCAN chunks USING INDEX ix_chunks_bad"),
         (reading._ROWS_OF_BAD, "SCAN c USING INDEX ix_chunks_bad"),
@@ -60,7 +98,8 @@ def plan_of(database: sqlite3.Connection, statement: str) -> list[str]:
 def test_a_statement_uses_its_index(database: sqlite3.Connection, statement: TextClause, wanted: str) -> None:
     steps = plan_of(database, statement.text)
     assert any(wanted.replace("uq_chunks_digest", "(digest=?)") in step for step in steps), steps
-    assert not [step for step in steps if step.startswith(("SCAN map", "SCAN m", "SCAN v", "SCAN r"))], steps
+    assert not [step for step in steps if step.startswith(("SCAN map", "SCAN m", "SCAN v", "SCAN r", "SCAN p"))], steps
+    assert not [step for step in steps if "TEMP B-TREE FOR ORDER BY" in step and "LAST" not in step], steps
 
 
 def test_an_incremental_of_a_tebibyte_writes_its_changes_and_nothing_else(tmp_path: Path) -> None:
@@ -89,7 +128,7 @@ def test_an_incremental_of_a_tebibyte_writes_its_changes_and_nothing_else(tmp_pa
                 chunks = [NewChunk(digest, nonce, 10) for digest, nonce in missing.items()]
                 meta.publish(session, begun.version, chunks, batch)
             cost = meta.counters.statements - statements, meta.counters.map_rows_written - rows
-            meta.finish_version(session, begun.version, BackupStatistics())
+            finish(meta, session, begun.version)
             meta.close_session(session)
             return cost
 

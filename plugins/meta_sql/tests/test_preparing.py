@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,8 @@ from backy_meta_sql import SqlSettings, lineages
 from backy_meta_sql.store import SqlMetaStore, open_sqlite
 
 from backy_core.contracts.meta import NewChunk, Writing
-from backy_core.model import BackupStatistics, Version
+from backy_core.model import Version
+from backy_core.testing.meta_steps import finish
 
 BLOCKS = 3000
 
@@ -48,7 +50,7 @@ def backup(meta: SqlMetaStore, volume: str, blocks: int, changed: range, base_ui
         batch = [(index, sha256(f"{version.uid} {index}".encode()).digest()) for index in changed[start : start + 64]]
         missing = meta.plan(session, version, batch)
         meta.publish(session, version, [NewChunk(name, nonce, 1) for name, nonce in missing.items()], batch)
-    finished = meta.finish_version(session, version, BackupStatistics())
+    finished = finish(meta, session, version)
     meta.close_session(session)
     return finished
 
@@ -112,11 +114,23 @@ def test_preparing_that_was_interrupted_is_continued(meta: SqlMetaStore, steps: 
     session = meta.open_session("backup")
     again = begin(meta, session, volume, blocks, base.uid)
     assert (again.continued, again.version.uid) == (True, uid)
-    finished = meta.finish_version(session, again.version, BackupStatistics())
+    finished = finish(meta, session, again.version)
     meta.close_session(session)
     assert content(meta, finished) == wanted
     if kind == "holes":
         assert content(meta, backup(meta, volume, BLOCKS, range(0))) == wanted
+
+
+def test_rows_that_belong_to_nobody_are_never_shown(meta: SqlMetaStore, tmp_path: Path) -> None:
+    base = backup(meta, "vm", 10, range(3))
+    direct = sqlite3.connect(tmp_path / "m.db")
+    direct.execute("INSERT INTO map SELECT lineage, 9, 7, chunk FROM map WHERE idx = 0")
+    direct.execute("UPDATE lineages SET last_birth = 8")
+    direct.commit()
+    direct.close()
+    newest = backup(meta, "vm", 10, range(0))
+    assert newest.base_uid == base.uid
+    assert content(meta, newest) == content(meta, base)
 
 
 def test_a_half_made_copy_is_purged_like_any_other_version(meta: SqlMetaStore) -> None:

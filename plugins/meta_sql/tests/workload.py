@@ -12,8 +12,9 @@ from hashlib import sha256
 from backy_meta_sql import SqlSettings, open_meta
 
 from backy_core.contracts.meta import MetaStore, NewChunk
-from backy_core.errors import InvalidInput, SessionFenced, VersionBusy
-from backy_core.model import BackupStatistics, VersionState
+from backy_core.errors import InternalError, InvalidInput, NotFound, SessionFenced, VersionBusy
+from backy_core.model import VersionState
+from backy_core.testing.meta_steps import add_segment, finish
 
 BLOCK = 4096
 
@@ -40,8 +41,28 @@ def backup(meta: MetaStore, volume: str, rounds: int, source: random.Random) -> 
         missing = meta.plan(session, writing.version, blocks)
         chunks = [NewChunk(digest, nonce, 10) for digest, nonce in missing.items()]
         meta.publish(session, writing.version, chunks, [b for b in blocks if b[1] in missing])
-    meta.finish_version(session, writing.version, BackupStatistics())
+    # As a run does: promises of runs that were killed first, then its own.
+    for found in meta.promises():
+        meta.finish_version(session, found.version)
+    base = writing.base
+    meta.link_segments(session, writing.version, meta.segments(base)[-2:] if base is not None else [])
+    add_segment(meta, session, writing.version, writing.version.uid)
+    finish(meta, session, writing.version)
     meta.close_session(session)
+
+
+def take_back(meta: MetaStore, session: int, source: random.Random) -> None:
+    """Remove a version and take it over again, as if the store still had it."""
+    finished = [v for v in meta.versions() if v.state is VersionState.VALID]
+    version = source.choice(finished)
+    rows, segments = list(meta.entries(version, None)), meta.segments(version)
+    meta.remove_version(session, version.uid)
+    while not meta.purge(session, version.uid, 50).done:
+        pass
+    placed = meta.place_version(session, version)
+    for start in range(0, len(rows), 100):
+        meta.take_rows(session, placed, rows[start : start + 100])
+    meta.take_version(session, placed, segments, 0)
 
 
 def churn(meta: MetaStore, number: int) -> None:
@@ -60,12 +81,15 @@ def churn(meta: MetaStore, number: int) -> None:
             for version in meta.versions():
                 while version.state is VersionState.REMOVING and not meta.purge(session, version.uid, 20).done:
                     pass
+            if finished and source.random() < 0.5:
+                take_back(meta, session, source)
             meta.next_generation(session)
             while meta.doom_chunks(session, 50).examined:
                 pass
             meta.forget_doomed(session, meta.doomed_keys(meta.generation()))
             meta.close_session(session)
-        except (VersionBusy, InvalidInput):
+        except (VersionBusy, InvalidInput, NotFound, InternalError):
+            # The other one was faster: it holds, removes, or takes over the version that was chosen.
             meta.close_session(session)
 
 

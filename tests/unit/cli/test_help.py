@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from backy_core.cli.command import BackyCommand
-from backy_core.cli.group import COMMANDS, backy
+from backy_core.cli.group import COMMANDS, backy, module_of
 from backy_core.errors import EXIT_CODES
 
 HEAVY = ("sqlalchemy", "rich", "stevedore", "pluggy", "zstandard", "alembic", "blake3", "logging", "importlib.metadata")
@@ -25,7 +25,7 @@ ENGINE = (
 
 
 def command_of(name: str) -> BackyCommand:
-    made = import_module(f"backy_core.cli.{name}").command_line
+    made = import_module(module_of(name)).command_line
     assert isinstance(made, BackyCommand)
     return made
 
@@ -47,7 +47,7 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
         "import sys\n"
         "from backy_core.cli.main import run\n"
         "run(['--help'])\n"
-        f"print([name for name in {list(COMMANDS)!r} if 'backy_core.cli.' + name in sys.modules])"
+        f"print([name for name in {list(map(module_of, COMMANDS))!r} if name in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert ended.stdout.splitlines()[-1] == "[]"
@@ -95,9 +95,10 @@ def test_every_option_says_what_it_does(name: str) -> None:
 
 def test_help_lists_all_commands_in_a_line_each() -> None:
     shown = CliRunner().invoke(backy, ["-h"]).output
+    width = max(map(len, COMMANDS)) + 2
     for name, line in COMMANDS.items():
-        assert f"  {name:<9}{line}\n" in shown
-        assert import_module(f"backy_core.cli.{name}").__doc__
+        assert f"  {name:<{width}}{line}\n" in shown
+        assert import_module(module_of(name)).__doc__
     assert max(map(len, shown.splitlines())) <= 80
 
 

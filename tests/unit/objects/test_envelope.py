@@ -21,14 +21,14 @@ PLAIN, ZSTD = Envelope(HASH, None), Envelope(HASH, 1)
 LIMIT = 4 * 1024 * 1024
 
 
-def wrapped(envelope: Envelope, content: bytes, kind: str = "c") -> bytes:
-    return b"".join(bytes(part) for part in envelope.wrap(kind, content))
+def wrapped(envelope: Envelope, content: bytes, key: str = "c/1") -> bytes:
+    return b"".join(bytes(part) for part in envelope.wrap(key, content))
 
 
 @given(st.binary(max_size=5000), st.booleans())
 def test_what_was_wrapped_comes_back(content: bytes, compress: bool) -> None:
     data = wrapped(ZSTD if compress else PLAIN, content)
-    assert PLAIN.unwrap("c", data, LIMIT) == content, "any envelope of the repository reads it, whatever it writes"
+    assert PLAIN.unwrap("c/1", data, LIMIT) == content, "any envelope of the repository reads it, whatever it writes"
 
 
 def test_content_that_does_not_shrink_is_kept_as_it_is() -> None:
@@ -46,28 +46,28 @@ def test_every_flipped_bit_is_noticed(envelope: Envelope) -> None:
     for bit in places:
         data[bit // 8] ^= 1 << (bit % 8)
         with pytest.raises(ObjectCorrupt):
-            envelope.unwrap("c", bytes(data), LIMIT)
+            envelope.unwrap("c/1", bytes(data), LIMIT)
         data[bit // 8] ^= 1 << (bit % 8)
-    assert envelope.unwrap("c", bytes(data), LIMIT) == content
+    assert envelope.unwrap("c/1", bytes(data), LIMIT) == content
 
 
 def test_every_truncation_and_any_addition_is_noticed() -> None:
     data = wrapped(ZSTD, b"some text " * 50)
     for length in range(len(data)):
         with pytest.raises(ObjectCorrupt):
-            ZSTD.unwrap("c", data[:length], LIMIT)
+            ZSTD.unwrap("c/1", data[:length], LIMIT)
     with pytest.raises(ObjectCorrupt):
-        ZSTD.unwrap("c", data + b"\0", LIMIT)
+        ZSTD.unwrap("c/1", data + b"\0", LIMIT)
 
 
 def test_an_object_of_another_kind_is_refused() -> None:
     with pytest.raises(ObjectCorrupt, match="kind"):
-        PLAIN.unwrap("m", wrapped(PLAIN, b"x"), LIMIT)
+        PLAIN.unwrap("m/1", wrapped(PLAIN, b"x"), LIMIT)
 
 
 def test_more_content_than_allowed_is_refused() -> None:
     with pytest.raises(ObjectCorrupt, match="more than"):
-        PLAIN.unwrap("c", wrapped(PLAIN, b"12345"), 4)
+        PLAIN.unwrap("c/1", wrapped(PLAIN, b"12345"), 4)
 
 
 def forged(header_fields: tuple[object, ...], payload: bytes) -> bytes:
@@ -87,7 +87,7 @@ def test_a_bomb_is_refused_before_it_goes_off() -> None:
     before = peak()
     for claimed in (LIMIT, 1 << 30, 1 << 62):
         with pytest.raises(ObjectCorrupt):
-            ZSTD.unwrap("c", forged((b"BKY\x1a", 1, b"c", 1, 0, claimed), bomb), LIMIT)
+            ZSTD.unwrap("c/1", forged((b"BKY\x1a", 1, b"c", 1, 0, claimed), bomb), LIMIT)
     assert peak() - before < 64 * 1024, "KiB"
 
 
@@ -104,10 +104,10 @@ def test_a_bomb_is_refused_before_it_goes_off() -> None:
 )
 def test_fields_of_another_format_are_refused_though_the_checksum_fits(fields: tuple[object, ...]) -> None:
     with pytest.raises(ObjectCorrupt):
-        PLAIN.unwrap("c", forged(fields, b"x"), LIMIT)
+        PLAIN.unwrap("c/1", forged(fields, b"x"), LIMIT)
 
 
 def test_a_frame_without_its_size_is_refused() -> None:
     frame = zstandard.ZstdCompressor(write_content_size=False).compress(b"x" * 100)
     with pytest.raises(ObjectCorrupt):
-        PLAIN.unwrap("c", forged((b"BKY\x1a", 1, b"c", 1, 0, 100), frame), LIMIT)
+        PLAIN.unwrap("c/1", forged((b"BKY\x1a", 1, b"c", 1, 0, 100), frame), LIMIT)

@@ -93,11 +93,11 @@ class TestAMissingDriver:
                 "rdb",
                 (
                     "no source or target plugin for rdb://; did you mean rbd:// of the package backy-io-rbd?"
-                    " installed: file"
+                    " installed: backy2, file"
                 ),
             ),
-            ("io", "fiel", "no source or target plugin for fiel://; did you mean file://? installed: file"),
-            ("io", "s3", "s3:// is a store, not a source or target; installed: file"),
+            ("io", "fiel", "no source or target plugin for fiel://; did you mean file://? installed: backy2, file"),
+            ("io", "s3", "s3:// is a store, not a source or target; installed: backy2, file"),
             ("hash", "sha265", "no hash plugin for hash sha265; did you mean hash sha256? installed: {hashes}"),
             ("meta", "postgresql", "postgresql:// needs the package backy-meta-sql: pip install backy-meta-sql"),
         ],

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, text
 from backy_core.contracts.meta import CleanupStep, Usage
 from backy_core.errors import InternalError
 from backy_core.model import chunk_key
+from backy_meta_sql.dooming import NO_OBJECT, doom
 from backy_meta_sql.rows import execute_many, wanted
-from backy_meta_sql.sessions import doom
 
-__all__ = ["doom_chunks", "doom_keys", "doomed_keys", "forget_doomed", "next_generation", "usage"]
+__all__ = ["doom_chunks", "doom_keys", "doomed_keys", "forget_doomed", "usage"]
 
 _UNUSED = wanted(
     "SELECT c.id, c.digest, c.nonce, c.stored_size FROM chunks c WHERE c.id IN :chunks"
@@ -21,30 +21,27 @@ _UNUSED = wanted(
 )
 
 
-def next_generation(connection: Connection) -> int:
-    """See `MetaStore.next_generation`."""
-    connection.execute(text("UPDATE repository SET generation = generation + 1"))
-    return int(connection.execute(text("SELECT generation FROM repository")).scalar_one())
-
-
 def doom_chunks(connection: Connection, limit: int) -> CleanupStep:
     """See `MetaStore.doom_chunks`. SQLite's writer lock is the lock; the test is a statement of its own."""
     queued = connection.execute(text("SELECT chunk FROM cleanup_queue LIMIT :limit"), {"limit": limit}).scalars().all()
     if not queued:
         return CleanupStep(0, 0, 0)
     unused = connection.execute(_UNUSED, {"chunks": list(queued)}).all()
-    doom(connection, [chunk_key(bytes(row.digest), bytes(row.nonce)) for row in unused])
+    with_object = [row for row in unused if bytes(row.nonce) != NO_OBJECT]
+    doom(connection, [chunk_key(bytes(row.digest), bytes(row.nonce)) for row in with_object])
     execute_many(connection, text("DELETE FROM cleanup_queue WHERE chunk = :chunk"), [{"chunk": id} for id in queued])
     # The foreign key of the map refuses this for a chunk that is used after all.
     execute_many(connection, text("DELETE FROM chunks WHERE id = :id"), [{"id": row.id} for row in unused])
-    return CleanupStep(len(queued), len(unused), sum(row.stored_size for row in unused))
+    return CleanupStep(len(queued), len(with_object), sum(row.stored_size for row in unused))
 
 
 def doom_keys(connection: Connection, keys: Sequence[str]) -> None:
     """See `MetaStore.doom_keys`."""
-    chunks = [key for key in keys if key.startswith("c/")]
-    if chunks:
-        raise InternalError(f"{chunks[0]} is a chunk's key; only the step that takes it from its chunk may doom it")
+    taken = [key for key in keys if key.startswith(("c/", "m/"))]
+    if taken:
+        raise InternalError(
+            f"{taken[0]} is the key of a chunk or a piece; only the step that takes it from there may doom it"
+        )
     doom(connection, keys)
 
 

@@ -14,6 +14,7 @@ from backy_core.errors import InternalError, InvalidInput, NotFound
 from backy_core.model import Version, VersionState, block_count
 from backy_meta_sql.reading import Chains, latest
 from backy_meta_sql.rows import execute_many, inserted, instant_text, named, read_version, read_versions
+from backy_meta_sql.segments import release
 
 __all__ = ["MAX_PARENTS", "Begun", "Request", "begin", "prepare"]
 
@@ -22,8 +23,10 @@ MAX_PARENTS = 3
 
 _NEWEST_BIRTH = text(
     "SELECT max(birth) FROM (SELECT max(birth) AS birth FROM versions WHERE lineage = :lineage"
-    " UNION ALL SELECT max(parent_birth) FROM lineages WHERE parent = :lineage) AS births"
+    " UNION ALL SELECT max(parent_birth) FROM lineages WHERE parent = :lineage"
+    " UNION ALL SELECT max(birth) FROM placed WHERE lineage = :lineage) AS births"
 )
+_ABOVE = text("SELECT 1 FROM map WHERE lineage = :lineage AND birth > :birth LIMIT 1")
 _NEWEST_VERSION = text("SELECT max(id) FROM versions WHERE volume = :volume AND state <> 'removing'")
 _ROW = text(
     "INSERT INTO map (lineage, idx, birth, chunk) VALUES (:lineage, :idx, :birth, :chunk) ON CONFLICT DO NOTHING"
@@ -64,7 +67,7 @@ def begin(connection: Connection, session: int, request: Request, chains: Chains
     base = _base(connection, request)
     interrupted = read_versions(
         connection,
-        "WHERE v.volume = :volume AND v.state = 'writing' AND v.session IS NULL",
+        "WHERE v.volume = :volume AND v.state = 'writing' AND v.session IS NULL AND v.manifest IS NULL",
         volume=request.volume,
     )
     kept: tuple[Version, Any] | None = None
@@ -86,6 +89,8 @@ def begin(connection: Connection, session: int, request: Request, chains: Chains
             ),
             values | {"session": session, "id": row.id},
         )
+        # What they said may change now.
+        release(connection, row.id)
         _pin_base(connection, session, base, row.id)
         return Begun(version.uid, True, leftovers)
     if leftovers:
@@ -210,11 +215,15 @@ def _start(connection: Connection, session: int, request: Request, base: Version
 
 
 def _is_newest(connection: Connection, base: Version, volume: str) -> bool:
-    # A removed version's rows may still lie above the base, and so may those another lineage branches from.
+    # A removed version's rows may still lie above the base, and so may those another lineage branches from, or those of
+    # a version that is being taken over from the store.
     newest_birth = connection.execute(_NEWEST_BIRTH, {"lineage": base.lineage}).scalar_one()
     newest = connection.execute(_NEWEST_VERSION, {"volume": volume}).scalar_one()
     base_number = read_version(connection, base.uid)[1].id
-    return bool(base.volume == volume and newest_birth == base.birth and newest == base_number)
+    if base.volume != volume or newest_birth != base.birth or newest != base_number:
+        return False
+    # Nor may rows that belong to nobody, which a new birth above them would show.
+    return connection.execute(_ABOVE, {"lineage": base.lineage, "birth": base.birth}).one_or_none() is None
 
 
 def _pin_base(connection: Connection, session: int, base: Version | None, writer: int) -> None:

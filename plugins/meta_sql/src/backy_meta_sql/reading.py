@@ -52,6 +52,10 @@ class Chains:
             self._known[lineage] = known
         return known
 
+    def forget(self, lineage: int) -> None:
+        """Look this one up again: it was made just now."""
+        self._known.pop(lineage, None)
+
     def bounds(self, connection: Connection, version: Version) -> list[tuple[int, int]]:
         """The lineages a version sees, nearest first, each with the last birth seen of it."""
         chain = self.of(connection, version.lineage)

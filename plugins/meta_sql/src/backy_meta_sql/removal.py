@@ -1,16 +1,18 @@
 """Removes versions: sets one removing, then deletes in steps the map rows that nobody else sees.
 
-Births that must be kept for: those of versions that are not removing, and those that other lineages branch from. A row
-is seen by such a birth if it is the youngest for its index up to there. Between two neighbouring births that are kept
-for, or still waiting to be purged, no index ever has two rows; so the rows to delete are all found from those that are
-younger than the oldest waiting birth. A version being written never stands in the way: its base is held while it is
-written, nothing lies between the two, and one that was interrupted is only continued on a base that is still there.
+Births that must be kept for: those of versions that are not removing, those that other lineages branch from, and those
+at which a version is being taken over from the store. A row is seen by such a birth if it is the youngest for its index
+up to there. Between two neighbouring births that are kept for, or still waiting to be purged, no index ever has two
+rows; so the rows to delete are all found from those that are younger than the oldest waiting birth. A version being
+written never stands in the way: its base is held while it is written, nothing lies between the two, and one that was
+interrupted is only continued on a base that is still there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -18,10 +20,13 @@ from sqlalchemy import Connection, text
 from backy_core.contracts.meta import PurgeStep
 from backy_core.errors import InternalError, InvalidInput, NotFound, VersionBusy
 from backy_core.model import Version, VersionState
+from backy_meta_sql.attributes import refuse_protected
+from backy_meta_sql.fences import raise_generation
 from backy_meta_sql.rows import execute_many, named, read_version, read_versions
+from backy_meta_sql.segments import release
 from backy_meta_sql.writing import queue_chunks
 
-__all__ = ["Cursor", "pin", "purge", "remove", "unpin"]
+__all__ = ["Cursor", "delete_rows", "pin", "purge", "remove", "unpin"]
 
 _HOLDER = " `{command}` of process {pid} on {host}; wait for it or stop it"
 _PINS = text(
@@ -31,6 +36,7 @@ _PINS = text(
 _WRITER = text("SELECT command, pid, host FROM sessions WHERE id = :session")
 _KEPT = (
     "(SELECT birth FROM versions WHERE lineage = :lineage AND state <> 'removing'"
+    " UNION ALL SELECT birth FROM placed WHERE lineage = :lineage"
     " UNION ALL SELECT parent_birth FROM lineages WHERE parent = :lineage AND id <> :child) AS kept"
 )
 _BELOW = text(f"SELECT max(birth) FROM {_KEPT} WHERE birth < :birth")
@@ -74,11 +80,12 @@ class _Place:
     dying: bool
 
 
-def remove(connection: Connection, session: int, uid: str) -> Version:
-    """See `MetaStore.remove_version`."""
+def remove(connection: Connection, session: int, uid: str, now: datetime) -> Version:
+    """See `MetaStore.remove_version`. `now`: whether a protection has run out by the clock."""
     version, row = read_version(connection, uid)
     if version.state is VersionState.REMOVING:
         return version
+    refuse_protected(version, now)
     if row.session is not None and row.session != session:
         writer = connection.execute(_WRITER, {"session": row.session}).one()
         raise VersionBusy(f"{named(version)} is being written by" + _HOLDER.format(**writer._mapping))
@@ -87,6 +94,12 @@ def remove(connection: Connection, session: int, uid: str) -> Version:
         raise VersionBusy(f"{named(version)} is pinned by" + _HOLDER.format(**holder._mapping))
     connection.execute(text("UPDATE versions SET state = 'removing', session = NULL WHERE id = :id"), {"id": row.id})
     connection.execute(text("DELETE FROM pins WHERE writer = :id"), {"id": row.id})
+    if version.state is VersionState.WRITING and row.manifest is not None:
+        # It was promised: what was recorded for its finish counts no more.
+        connection.execute(text("UPDATE versions SET finished = NULL WHERE id = :id"), {"id": row.id})
+        connection.execute(text("DELETE FROM promises WHERE version = :id"), {"id": row.id})
+        connection.execute(text("DELETE FROM stats WHERE uid = :uid"), {"uid": uid})
+    raise_generation(connection)
     return read_version(connection, uid)[0]
 
 
@@ -141,6 +154,7 @@ def purge(
             moved[uid, place.lineage] = cursor
         if not done:
             return PurgeStep(deleted, False), moved
+    release(connection, row.id)
     connection.execute(text("DELETE FROM versions WHERE id = :id"), {"id": row.id})
     for place in places:
         if place.dying:
@@ -159,6 +173,7 @@ def _places(connection: Connection, version: Version, number: int) -> list[_Plac
             text(
                 "SELECT (SELECT count(*) FROM versions WHERE lineage = :lineage AND id <> :id)"
                 " + (SELECT count(*) FROM lineages WHERE parent = :lineage AND id <> :child)"
+                " + (SELECT count(*) FROM placed WHERE lineage = :lineage)"
             ),
             values,
         ).scalar_one()
@@ -189,7 +204,7 @@ def _purge_place(
         return 0, True, None
     if high is None:
         rows = connection.execute(_YOUNGER, {"lineage": place.lineage, "low": low, "limit": limit + 1}).all()
-        _delete(connection, place.lineage, rows[:limit])
+        delete_rows(connection, place.lineage, rows[:limit])
         return len(rows[:limit]), len(rows) <= limit, None
     waiting = connection.execute(_OLDEST_WAITING, {"lineage": place.lineage, "low": low}).scalar_one()
     first = place.birth if waiting is None else min(place.birth, waiting)
@@ -208,13 +223,14 @@ def _purge_window(connection: Connection, lineage: int, limit: int, cursor: Curs
     last = replacing[-1]
     end = {"end_birth": last.birth, "end_idx": last.idx, "limit": limit + 1}
     replaced = connection.execute(_REPLACED, values | end).all()
-    _delete(connection, lineage, replaced[:limit])
+    delete_rows(connection, lineage, replaced[:limit])
     if len(replaced) > limit:
         return limit, False, cursor
     moved = Cursor(cursor.low, cursor.first, cursor.high, last.birth, last.idx)
     return len(replaced), len(replacing) < window, moved
 
 
-def _delete(connection: Connection, lineage: int, rows: Any) -> None:
+def delete_rows(connection: Connection, lineage: int, rows: Any) -> None:
+    """Delete these rows of a lineage, and have their chunks looked at by the next cleanup."""
     execute_many(connection, _DELETE, [{"lineage": lineage, "idx": row.idx, "birth": row.birth} for row in rows])
     queue_chunks(connection, {row.chunk for row in rows if row.chunk is not None})

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, TextClause, bindparam, text
 
 from backy_core.errors import NotFound
 from backy_core.model import BackupStatistics, Chunk, Version, VersionState
+from backy_meta_sql.attribute_text import attributes_of
 
 __all__ = [
     "STATISTICS",
@@ -27,11 +28,14 @@ __all__ = [
 
 T = TypeVar("T")
 
+_MANY = 32
+
 STATISTICS = tuple(field.name for field in fields(BackupStatistics))
 
 _VERSIONS = (
     "SELECT v.id, v.uid, v.volume, v.state, v.size, l.block_size, v.lineage, v.birth, v.created, v.finished, v.source,"
-    " v.identity, v.base_uid, v.session, v.position, v.prepared, s.uid AS statistics_uid, "
+    " v.identity, v.base_uid, v.session, v.position, v.prepared, v.manifest, v.serial, v.stored_serial, v.attributes,"
+    " l.parent, l.parent_birth, s.uid AS statistics_uid, "
     + ", ".join(f"s.{name}" for name in STATISTICS)
     + " FROM versions v JOIN lineages l ON l.id = v.lineage LEFT JOIN stats s ON s.uid = v.uid"
 )
@@ -73,7 +77,11 @@ def wanted(statement: str, *names: str) -> TextClause:
 
 def execute_many(connection: Connection, statement: TextClause, rows: Sequence[dict[str, Any]]) -> int:
     """Run one statement over many rows at once; how many rows of the database it touched. No rows: nothing happens."""
-    return connection.execute(statement, rows).rowcount if rows else 0
+    if len(rows) < _MANY:
+        return connection.execute(statement, rows).rowcount if rows else 0
+    # Handed to the driver as they are, in its own notation: SQLAlchemy would take longer over each row than SQLite.
+    compiled = statement.compile(dialect=connection.dialect)
+    return connection.exec_driver_sql(str(compiled), rows).rowcount
 
 
 def inserted(connection: Connection, table: str, values: dict[str, Any]) -> int:
@@ -96,7 +104,11 @@ def slices(items: Iterable[T], length: int) -> list[list[T]]:
 def _version(row: Row[Any]) -> Version:
     state = VersionState(row.state)
     statistics = None
-    if row.statistics_uid is not None:
+    finished = None
+    # Both are recorded when a version is promised, and count from when it is finished.
+    if row.finished is not None and state is not VersionState.WRITING:
+        finished = datetime.fromisoformat(row.finished)
+    if row.statistics_uid is not None and state is not VersionState.WRITING:
         statistics = BackupStatistics(**{name: getattr(row, name) for name in STATISTICS})
     return Version(
         uid=row.uid,
@@ -107,10 +119,13 @@ def _version(row: Row[Any]) -> Version:
         lineage=row.lineage,
         birth=row.birth,
         created=datetime.fromisoformat(row.created),
-        finished=None if row.finished is None else datetime.fromisoformat(row.finished),
+        finished=finished,
         source=row.source,
         identity=row.identity,
         base_uid=row.base_uid,
         interrupted=state is VersionState.WRITING and row.session is None,
         statistics=statistics,
+        parent=None if row.parent is None else (row.parent, row.parent_birth),
+        manifest=None if row.manifest is None else bytes(row.manifest),
+        attributes=attributes_of(row.attributes),
     )

@@ -44,6 +44,8 @@ Table(
     Column("block_size", BigInteger, nullable=False),
     Column("created", Text, nullable=False),
     Column("generation", BigInteger, nullable=False),
+    Column("encryption", Text),
+    Column("behind", Integer, nullable=False, server_default=text("0")),
     CheckConstraint("id = 1", name="single"),
 )
 
@@ -73,7 +75,9 @@ Table(
     sqlite_autoincrement=True,
 )
 
-# `prepared`: the next index of the work that `begin_version` does in steps; NULL when it is done.
+# `prepared`: the next index of the work that `begin_version` does in steps; NULL when it is done. `manifest`: the
+# digest of its content; a version that has one and is still `writing` is promised. `attributes`: JSON, NULL for none;
+# `serial` counts how often they were set, `stored_serial` is the last one that was confirmed to be in the store.
 Table(
     "versions",
     metadata,
@@ -92,6 +96,10 @@ Table(
     Column("position", BigInteger, nullable=False, server_default=text("0")),
     Column("prepared", BigInteger),
     Column("session", _ID, ForeignKey("sessions.id", ondelete="SET NULL")),
+    Column("manifest", LargeBinary),
+    Column("serial", BigInteger, nullable=False, server_default=text("0")),
+    Column("stored_serial", BigInteger, nullable=False, server_default=text("0")),
+    Column("attributes", Text),
     UniqueConstraint("uid"),
     UniqueConstraint("lineage", "birth"),
     CheckConstraint("state IN ('writing', 'valid', 'invalid', 'removing')", name="state"),
@@ -141,12 +149,14 @@ Table(
     Index("ix_pins_writer", "writer"),
 )
 
+# `kind`: the first letter of the object's key, `c` for a chunk or `m` for a piece of a segment.
 Table(
     "uploads",
     metadata,
     Column("digest", LargeBinary, primary_key=True),
     Column("nonce", LargeBinary, primary_key=True),
     Column("session", _ID, ForeignKey("sessions.id"), nullable=False),
+    Column("kind", String(1), nullable=False, server_default=text("'c'")),
     Index("ix_uploads_session", "session"),
     sqlite_with_rowid=False,
 )
@@ -185,4 +195,69 @@ Table(
     Column("healed_chunks", BigInteger, nullable=False),
     Column("duration_seconds", Float(53), nullable=False),
     Index("ix_stats_volume", "volume"),
+)
+
+# The generations that were begun and whose objects may not be in the store yet.
+Table(
+    "fences",
+    metadata,
+    Column("generation", BigInteger, primary_key=True, autoincrement=False),
+    Column("token", String(32), nullable=False),
+)
+
+# `lineage` is no foreign key: a segment may outlive the lineage that it was written in.
+Table(
+    "segments",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("lineage", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("bad", Integer, nullable=False, server_default=text("0")),
+    CheckConstraint("bad IN (0, 1)", name="bad"),
+    sqlite_autoincrement=True,
+)
+
+Table(
+    "pieces",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("segment", _ID, ForeignKey("segments.id", ondelete="CASCADE"), nullable=False),
+    Column("place", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("stored_size", BigInteger, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Index("ix_pieces_digest", "digest", "nonce"),
+    Index("ix_pieces_segment", "segment", "place"),
+)
+
+Table(
+    "version_segments",
+    metadata,
+    Column("version", _ID, ForeignKey("versions.id"), primary_key=True, autoincrement=False),
+    Column("place", BigInteger, primary_key=True, autoincrement=False),
+    Column("segment", _ID, ForeignKey("segments.id"), nullable=False),
+    Index("ix_version_segments_segment", "segment"),
+    sqlite_with_rowid=False,
+)
+
+# The content of a manifest that is fixed; goes when its version is finished or removed.
+Table(
+    "promises",
+    metadata,
+    Column("version", _ID, ForeignKey("versions.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("manifest", LargeBinary, nullable=False),
+)
+
+# Versions that are being taken over from the store: where their rows are written before anybody sees them. `session`
+# is no foreign key: what a killed run left here is found by the next one.
+Table(
+    "placed",
+    metadata,
+    Column("uid", String(16), primary_key=True),
+    Column("lineage", _ID, ForeignKey("lineages.id"), nullable=False),
+    Column("birth", BigInteger, nullable=False),
+    Column("session", BigInteger, nullable=False),
+    Index("ix_placed_lineage", "lineage"),
 )

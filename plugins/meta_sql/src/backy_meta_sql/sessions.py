@@ -10,13 +10,17 @@ from datetime import datetime
 from sqlalchemy import Connection, text
 
 from backy_core.contracts.meta import Reaped
-from backy_core.model import chunk_key
-from backy_meta_sql.rows import execute_many, inserted, instant_text, wanted
+from backy_meta_sql.dooming import doom, upload_key
+from backy_meta_sql.rows import inserted, instant_text, wanted
 
-__all__ = ["all_sessions", "clear_up", "doom", "open_session"]
+__all__ = ["all_sessions", "clear_up", "open_session"]
 
-_DOOM = text(
-    "INSERT INTO doomed (key, generation) SELECT :key, r.generation FROM repository r WHERE true ON CONFLICT DO NOTHING"
+# An upload that was found in the store and taken for a chunk's or a piece's object meanwhile is none any more.
+_UPLOADS = wanted(
+    "SELECT u.kind, u.digest, u.nonce FROM uploads u WHERE u.session IN :sessions"
+    " AND NOT EXISTS (SELECT 1 FROM chunks c WHERE u.kind = 'c' AND c.digest = u.digest AND c.nonce = u.nonce)"
+    " AND NOT EXISTS (SELECT 1 FROM pieces p WHERE u.kind = 'm' AND p.digest = u.digest AND p.nonce = u.nonce)",
+    "sessions",
 )
 
 
@@ -37,10 +41,8 @@ def clear_up(connection: Connection, sessions: Sequence[int]) -> Reaped:
     Sessions that are gone already are passed over.
     """
     these = {"sessions": list(sessions)}
-    uploads = connection.execute(
-        wanted("SELECT digest, nonce FROM uploads WHERE session IN :sessions", "sessions"), these
-    ).all()
-    doom(connection, [chunk_key(bytes(row.digest), bytes(row.nonce)) for row in uploads])
+    uploads = connection.execute(_UPLOADS, these).all()
+    doom(connection, [upload_key(row.kind, bytes(row.digest), bytes(row.nonce)) for row in uploads])
     connection.execute(wanted("DELETE FROM uploads WHERE session IN :sessions", "sessions"), these)
     interrupted = connection.execute(
         wanted("SELECT uid FROM versions WHERE session IN :sessions ORDER BY id", "sessions"), these
@@ -49,8 +51,3 @@ def clear_up(connection: Connection, sessions: Sequence[int]) -> Reaped:
     # The database lets the pins go with the row and takes it off the versions.
     gone = connection.execute(wanted("DELETE FROM sessions WHERE id IN :sessions", "sessions"), these).rowcount
     return Reaped(gone, len(uploads), uids)
-
-
-def doom(connection: Connection, keys: Sequence[str]) -> None:
-    """These keys may be deleted from the store once a generation above the current one has begun."""
-    execute_many(connection, _DOOM, [{"key": key} for key in keys])

@@ -69,7 +69,15 @@ class SqliteBackend:
 
     def engine(self) -> Engine:
         """A pool of connections, each with foreign keys on and full durability."""
-        engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=8, max_overflow=-1)
+        engine = create_engine(
+            # Parameters by name are what `execute_many` hands to the driver.
+            "sqlite://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            pool_size=8,
+            max_overflow=-1,
+            paramstyle="named",
+        )
         event.listen(engine, "begin", _begin)
         return engine
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from sqlalchemy import Connection, text
 
 from backy_core.contracts.meta import (
     CleanupStep,
-    MetaCounters,
-    MetaStore,
     NewChunk,
     PublishResult,
     PurgeStep,
@@ -22,18 +19,18 @@ from backy_core.contracts.meta import (
     Writing,
 )
 from backy_core.errors import OutOfSpace, RepositoryError, VersionBusy
-from backy_core.model import BackupStatistics, Chunk, MappedBlock, RepositoryFacts, Version
+from backy_core.model import Chunk, MappedBlock, RepositoryFacts, Version
 from backy_meta_sql import SqlSettings, cleanup, damage, lineages, reading, removal, sessions, writing
-from backy_meta_sql.database import URGENT_COMMANDS, Database
+from backy_meta_sql.database import URGENT_COMMANDS
+from backy_meta_sql.description import DescriptionSteps
 from backy_meta_sql.filesystems import MOUNTINFO
 from backy_meta_sql.migrating import MIGRATIONS, bring_up, recorded_revision
 from backy_meta_sql.revisions import HEAD
 from backy_meta_sql.rows import instant_text, read_version, read_versions, slices, to_chunk
 from backy_meta_sql.sqlite import SqliteBackend, path_of
+from backy_meta_sql.takeover import TakeoverSteps
 
 __all__ = ["SqlMetaStore", "open_sqlite"]
-
-T = TypeVar("T")
 
 _REAP_BATCH = 128
 _WINDOW = 4096
@@ -62,22 +59,12 @@ def open_sqlite(
     return store
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+class SqlMetaStore(DescriptionSteps, TakeoverSteps):
+    """A metadata store in an SQL database, with all its steps."""
 
-
-class SqlMetaStore(MetaStore):
-    """A metadata store in an SQL database. `clock` gives the instants that are recorded; nothing depends on it."""
-
-    def __init__(self, backend: SqliteBackend, clock: Callable[[], datetime] = _now) -> None:
-        self.location = backend.location
-        self.counters = MetaCounters()
-        self._backend = backend
-        self._database = Database(backend, self.counters)
-        self._clock = clock
-        self._chains = reading.Chains()
+    def __init__(self, backend: SqliteBackend, clock: Callable[[], datetime] | None = None) -> None:
+        super().__init__(backend, clock)
         self._cursors: dict[tuple[str, int], removal.Cursor] = {}
-        self._wrote = False
 
     # -- the repository ------------------------------------------------------------------------------------------
 
@@ -105,8 +92,9 @@ class SqlMetaStore(MetaStore):
                 raise RepositoryError(f"{self.location} holds a repository already; name another database")
             connection.execute(
                 text(
-                    "INSERT INTO repository (id, repository_id, format, hash_name, block_size, created, generation)"
-                    " VALUES (1, :repository_id, :format, :hash_name, :block_size, :created, 0)"
+                    "INSERT INTO repository (id, repository_id, format, hash_name, block_size, created, generation,"
+                    " encryption)"
+                    " VALUES (1, :repository_id, :format, :hash_name, :block_size, :created, 0, :encryption)"
                 ),
                 {
                     "repository_id": facts.repository_id,
@@ -114,6 +102,7 @@ class SqlMetaStore(MetaStore):
                     "hash_name": facts.hash_name,
                     "block_size": facts.block_size,
                     "created": instant_text(facts.created),
+                    "encryption": facts.encryption,
                 },
             )
 
@@ -123,9 +112,8 @@ class SqlMetaStore(MetaStore):
         row = self._database.read(lambda c: c.execute(text("SELECT * FROM repository")).one_or_none())
         if row is None:
             raise self._uninitialised()
-        return RepositoryFacts(
-            row.repository_id, row.format, row.hash_name, row.block_size, datetime.fromisoformat(row.created)
-        )
+        created = datetime.fromisoformat(row.created)
+        return RepositoryFacts(row.repository_id, row.format, row.hash_name, row.block_size, created, row.encryption)
 
     def generation(self) -> int:
         found = self._database.read(lambda c: c.execute(text("SELECT generation FROM repository")).scalar_one_or_none())
@@ -263,13 +251,6 @@ class SqlMetaStore(MetaStore):
         self.counters.map_rows_written += rows
         return result
 
-    def finish_version(self, session: int, version: Version, statistics: BackupStatistics) -> Version:
-        def work(connection: Connection) -> Version:
-            bounds = self._chains.bounds(connection, version)
-            return writing.finish(connection, session, version, bounds, statistics, self._clock())
-
-        return self._write(session, work)
-
     # -- finding versions ----------------------------------------------------------------------------------------
 
     def versions(self, volume: str | None = None) -> list[Version]:
@@ -314,12 +295,12 @@ class SqlMetaStore(MetaStore):
 
     def remove_version(self, session: int, uid: str) -> Version:
         try:
-            return self._write(session, lambda c: removal.remove(c, session, uid))
+            return self._write(session, lambda c: removal.remove(c, session, uid, self._clock()))
         except VersionBusy:
             # Its holder may have died since this session looked.
             if not self._reap(self._database.is_urgent(session)).sessions:
                 raise
-        return self._write(session, lambda c: removal.remove(c, session, uid))
+        return self._write(session, lambda c: removal.remove(c, session, uid, self._clock()))
 
     def purge(self, session: int, uid: str, limit: int = 512) -> PurgeStep:
         step, cursors = self._write(session, lambda c: removal.purge(c, uid, limit, self._cursors))
@@ -331,9 +312,6 @@ class SqlMetaStore(MetaStore):
         return step
 
     # -- cleanup -------------------------------------------------------------------------------------------------
-
-    def next_generation(self, session: int) -> int:
-        return self._write(session, cleanup.next_generation)
 
     def doom_chunks(self, session: int, limit: int = 128) -> CleanupStep:
         return self._write(session, lambda c: cleanup.doom_chunks(c, limit))
@@ -356,10 +334,6 @@ class SqlMetaStore(MetaStore):
         self._backend.close()
         if self._wrote:
             self._backend.regain_space()
-
-    def _write(self, session: int, work: Callable[[Connection], T]) -> T:
-        self._wrote = True
-        return self._database.write(work, session)
 
     def _uninitialised(self) -> RepositoryError:
         return RepositoryError(f"{self.location} holds no repository; make one with `backy init`")

@@ -1,25 +1,24 @@
-"""Writes a version's rows: taking up changed blocks, turning durable uploads into chunks, finishing."""
+"""Writes a version's rows: taking up changed blocks, turning durable uploads into chunks."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from backy_core.contracts.meta import MOST_PLANNED, MOST_PUBLISHED, NewChunk, PublishResult
 from backy_core.errors import InternalError
-from backy_core.model import NONCE_LENGTH, BackupStatistics, Version, VersionState, chunk_key
-from backy_meta_sql.reading import bad_indexes
-from backy_meta_sql.rows import STATISTICS, execute_many, instant_text, named, read_version, wanted
-from backy_meta_sql.sessions import doom
+from backy_core.model import NONCE_LENGTH, Version, chunk_key
+from backy_meta_sql.dooming import NO_OBJECT, doom
+from backy_meta_sql.rows import execute_many, named, wanted
 
-__all__ = ["finish", "plan", "publish", "queue_chunks", "require_writer"]
+__all__ = ["plan", "publish", "queue_chunks", "require_writer"]
 
 _WRITER = text(
     "SELECT id FROM versions WHERE uid = :uid AND session = :session AND state = 'writing' AND prepared IS NULL"
+    " AND manifest IS NULL"
 )
 _GOOD = wanted("SELECT id, digest FROM chunks WHERE digest IN :digests AND bad = 0", "digests")
 _KNOWN = wanted("SELECT id, digest, nonce, bad FROM chunks WHERE digest IN :digests", "digests")
@@ -33,7 +32,7 @@ _MAP = text(
     " ON CONFLICT (lineage, idx, birth) DO UPDATE SET chunk = excluded.chunk"
 )
 _UPLOAD = text("INSERT INTO uploads (digest, nonce, session) VALUES (:digest, :nonce, :session)")
-_UPLOADED = text("DELETE FROM uploads WHERE digest = :digest AND nonce = :nonce AND session = :session")
+_UPLOADED = text("DELETE FROM uploads WHERE digest = :digest AND nonce = :nonce AND session = :session AND kind = 'c'")
 _CHUNK = text(
     "INSERT INTO chunks (digest, nonce, stored_size) VALUES (:digest, :nonce, :stored_size)"
     " ON CONFLICT (digest) DO NOTHING"
@@ -41,11 +40,6 @@ _CHUNK = text(
 _HEAL = text("UPDATE chunks SET nonce = :nonce, stored_size = :stored_size, bad = 0 WHERE id = :chunk")
 _QUEUE = text("INSERT INTO cleanup_queue (chunk) VALUES (:chunk) ON CONFLICT DO NOTHING")
 _POSITION = text("UPDATE versions SET position = :position WHERE id = :id AND position < :position")
-_FINISH = text("UPDATE versions SET state = :state, finished = :finished, session = NULL WHERE id = :id")
-_STATISTICS = text(
-    f"INSERT INTO stats (uid, volume, created, finished, size, {', '.join(STATISTICS)})"
-    f" VALUES (:uid, :volume, :created, :finished, :size, {', '.join(f':{name}' for name in STATISTICS)})"
-)
 
 
 def plan(
@@ -103,28 +97,8 @@ def publish(
     return result, len({index for index, _ in blocks})
 
 
-def finish(
-    connection: Connection,
-    session: int,
-    version: Version,
-    bounds: Sequence[tuple[int, int]],
-    statistics: BackupStatistics,
-    now: datetime,
-) -> Version:
-    """See `MetaStore.finish_version`."""
-    writer = require_writer(connection, session, version)
-    state = VersionState.INVALID if bad_indexes(connection, version, bounds) else VersionState.VALID
-    finished = instant_text(now)
-    connection.execute(_FINISH, {"state": state.value, "finished": finished, "id": writer})
-    connection.execute(text("DELETE FROM pins WHERE writer = :writer"), {"writer": writer})
-    values = {name: getattr(statistics, name) for name in STATISTICS}
-    values |= {"uid": version.uid, "volume": version.volume, "size": version.size, "finished": finished}
-    connection.execute(_STATISTICS, values | {"created": instant_text(version.created)})
-    return read_version(connection, version.uid)[0]
-
-
 def require_writer(connection: Connection, session: int, version: Version) -> int:
-    """The number of the version's row, if this session is writing it; `InternalError` otherwise."""
+    """The number of the version's row, if this session is writing it and has not promised it; else `InternalError`."""
     found = connection.execute(_WRITER, {"uid": version.uid, "session": session}).scalar_one_or_none()
     if found is None:
         raise InternalError(f"{named(version)} is not being written by this run (session {session})")
@@ -162,7 +136,8 @@ def _settle(connection: Connection, ours: Sequence[NewChunk], known: dict[bytes,
             new += 1
         elif row.bad and chunk.digest not in healed:
             healed[chunk.digest] = _values(chunk) | {"chunk": row.id}
-            doomed.append(chunk_key(chunk.digest, bytes(row.nonce)))
+            if bytes(row.nonce) != NO_OBJECT:
+                doomed.append(chunk_key(chunk.digest, bytes(row.nonce)))
         else:
             lost += 1
             doomed.append(chunk_key(chunk.digest, chunk.nonce))
