@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -180,3 +181,48 @@ def test_a_full_target_says_so_and_is_never_called_restored(
     assert str(target) in one_line(done.err)
     assert not target.exists()
     restores(place, "vm-1", image.read_bytes())
+
+
+def test_a_store_too_full_for_a_manifest_or_a_tag_can_be_freed(
+    place: SimpleNamespace, small_disk: Callable[[str, int], Path]
+) -> None:
+    """Everything is decided, its fence is put from the reserve, and then the manifest itself does not fit."""
+    disk = small_disk("disk", 40 * MIB)
+    store = disk / "store"
+    place.init("--block-size", str(BLOCK), store=store)
+    image = place.base / "disk.img"
+    contents = {}
+    for volume in ("vm-1", "vm-2", "vm-3"):
+        contents[volume] = os.urandom(100 * BLOCK)
+        image.write_bytes(contents[volume])
+        assert place.run("backup", str(image), volume).code == 0
+    filler = fill(disk)
+    for arguments in (
+        ["backup", str(image), "vm-3"],
+        ["tag", "vm-2", "--add", "later"],
+        ["backup", str(image), "vm-4"],
+    ):
+        done = place.run(*arguments)
+        assert done.code == 12, done.err
+        assert str(store) in one_line(done.err)
+        place.check(store=store)
+        # Full to the last block again, whatever was given back.
+        filler.rename(disk / f"filler-{arguments[0]}-{arguments[-1]}".replace("/", "-"))
+        filler = fill(disk)
+    restores(place, "vm-2", contents["vm-2"])
+    done = place.run("rm", "vm-1")
+    assert done.code == 0, done.err
+    done = place.run("cleanup")
+    assert done.code == 0, done.err
+    place.check(store=store)
+    done = place.run("backup", str(image), "vm-3")
+    assert done.code == 0, done.err
+    restores(place, "vm-3", contents["vm-3"])
+    restores(place, "vm-2", contents["vm-2"])
+    done = place.run("ls", "--json")
+    states = [(one["volume"], one["state"]) for one in json.loads(done.out)["versions"]]
+    # What could not be put for want of room was put when there was some: nothing that was decided is forgotten.
+    assert states.count(("vm-3", "valid")) == 3
+    assert place.run("check-database").code == 0
+    assert place.run("cleanup").code == 0
+    place.check(clean=True, store=store)

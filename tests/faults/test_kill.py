@@ -118,6 +118,8 @@ def check_everything(place: SimpleNamespace, contents: dict[str, bytes]) -> None
     assert done.code == 0, done.err
     done = place.run("scrub")
     assert done.code == 0, done.err
+    done = place.run("check-database")
+    assert done.code == 0, done.out
     place.check(clean=True)
 
 

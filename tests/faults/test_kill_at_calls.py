@@ -45,7 +45,7 @@ def calls_of(place: SimpleNamespace, *arguments: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("action", ["backup", "restore", "rm", "cleanup"])
+@pytest.mark.parametrize("action", ["backup", "restore", "rm", "cleanup", "tag"])
 def test_killed_at_any_call_nothing_is_lost(place: SimpleNamespace, tmp_path: Path, action: str) -> None:
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
@@ -71,6 +71,7 @@ def test_killed_at_any_call_nothing_is_lost(place: SimpleNamespace, tmp_path: Pa
         "restore": ["restore", victim, str(out)],
         "rm": ["rm", victim],
         "cleanup": ["cleanup"],
+        "tag": ["tag", victim, "--add", "one", "--add", "two"],
     }[action]
     original = tmp_path / "original"
     shutil.copytree(place.base, original)
@@ -96,11 +97,14 @@ def test_killed_at_any_call_nothing_is_lost(place: SimpleNamespace, tmp_path: Pa
             assert done.code == 0, (number, done.err)
             assert out.read_bytes() == expected, number
         out.unlink(missing_ok=True)
+        # Whatever comes next puts what the killed run has decided.
         again = place.run(*arguments)
         assert again.code in ((0, 4) if action == "rm" else (0,)), (number, again.err)
         done = place.run("cleanup")
         assert done.code == 0, (number, done.err)
         place.check(clean=True)
+        done = place.run("check-database")
+        assert done.code == 0, (number, done.out, done.err)
     # Threads share the work differently each time, so a late call may not come in the thread that made it before.
     assert died > 1, f"only {died} of {len(points)} were killed"
     print(f"{action}: killed at {died} of {last} calls")  # noqa: T201 - shown with -s: the figures of this run
