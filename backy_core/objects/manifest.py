@@ -151,6 +151,8 @@ def _attributes(attributes: Attributes) -> dict[str, Any]:
 
 
 def _to_statistics(said: dict[str, Any]) -> BackupStatistics:
+    if not isinstance(said, dict):
+        raise ValueError("statistics that are none")
     # What a newer backy counts besides is none of ours.
     return BackupStatistics(**{one.name: said[one.name] for one in fields(BackupStatistics) if one.name in said})
 

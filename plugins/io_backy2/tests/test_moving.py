@@ -132,7 +132,7 @@ def test_the_loop_of_the_readme_moves_a_whole_installation(
             time.sleep(1.1)  # the list has whole seconds only
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, command in {"backy2": f"'{old.program}' -c '{old.configuration}'", "backy": str(BACKY)}.items():
+    for name, command in {"backy2": f"'{old.program}' -c '{old.configuration}'", "backy": f"'{BACKY}'"}.items():
         (programs / name).write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         (programs / name).chmod(0o755)
     (loop,) = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
