@@ -28,8 +28,8 @@ def import_versions(
 
     Raises `RepositoryError`, keeping nothing of that version, when a block's content is nowhere in the store.
     """
-    known = {version.uid for version in engine.meta.versions() if version.state.is_finished}
-    known |= {version.identity or "" for version in engine.meta.versions() if version.state.is_finished}
+    finished = [version for version in engine.meta.versions() if version.state.is_finished]
+    known = {version.uid for version in finished} | {version.identity for version in finished}
     made: list[Version] = []
     there: list[str] = []
     for one in exported:

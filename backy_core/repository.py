@@ -7,7 +7,7 @@ with backy_core.Repository.open() as repository:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -167,7 +167,7 @@ class Repository(Access):
         """Remove these versions; `cleanup` then reclaims their space."""
         from backy_core.remove import remove
 
-        chosen = list({found.uid: found for found in map(self.resolve, versions)}.values())
+        chosen = _each(map(self.resolve, versions))
         with self._writing("rm") as session:
             return remove(self.engine, session, chosen, progress=progress)
 
@@ -226,7 +226,7 @@ class Repository(Access):
         if to.facts.repository_id == self.facts.repository_id:
             raise InvalidInput("a repository cannot be copied to itself; name another one with --to")
         if versions:
-            chosen = list({found.uid: found for found in map(self._finished, versions)}.values())
+            chosen = _each(map(self._finished, versions))
         else:
             chosen = [version for version in self.meta.versions() if version.state is VersionState.VALID]
         engine = self.engine
@@ -241,7 +241,7 @@ class Repository(Access):
         """Write the metadata of these versions down, by calls of `write`; see `backy_core.export`."""
         from backy_core.export import export
 
-        chosen = list({found.uid: found for found in map(self._finished, versions)}.values())
+        chosen = _each(map(self._finished, versions))
         with self._session("export") as session:
             pinned = [self.meta.pin(session, version.uid) for version in chosen]
             export(self.meta, pinned, write, progress)
@@ -335,7 +335,7 @@ class Repository(Access):
     def _change(self, versions: Sequence[str], change: Callable[[Attributes], Attributes]) -> list[Version]:
         from backy_core.commit import commit_attributes
 
-        chosen = list({found.uid: found for found in map(self._finished, versions)}.values())
+        chosen = _each(map(self._finished, versions))
         with self._writing("tag") as session:
             # Anew: somebody may have changed them while this run waited for its key, or put what others had decided.
             fresh = {version.uid: version for version in self.meta.versions() if version.state.is_finished}
@@ -355,3 +355,8 @@ class Repository(Access):
                 raise NotFound(f"version {found.uid} of {found.volume} was interrupted; back the volume up again")
             raise VersionBusy(f"version {found.uid} of {found.volume} is still being written; wait for its backup")
         return found
+
+
+def _each(versions: Iterable[Version]) -> list[Version]:
+    """The versions, each once: several selectors may name the same one."""
+    return list({version.uid: version for version in versions}.values())
